@@ -1,0 +1,392 @@
+"""One implementation on the bench: its testee, kept alive while its census is clean, and the account after every case.
+
+The order of things, for every case:
+
+1. The testee's table is known (the baseline), and the harness's own.
+2. The testee connects to the harness's socket in a private directory; a stranger is turned away.
+3. The case runs.
+4. What the testee opened at our request must still be there and refer to the same thing, or something closed it: a stray close.
+5. ``reset``, then the table must be the baseline again: what is left over is a leak, what is missing a stray close.
+6. After any anomaly the testee's process group is killed, and the next case gets a fresh testee.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..impls.errors import Broken, StartFailed, TesteeError, TimedOut, Unsupported
+from ..impls.process import Launch, Line, Testee
+from ..impls.protocol.messages import (
+    Connect,
+    FdResult,
+    HelloResult,
+    Receiver,
+    Request,
+    Reset,
+    ResetResult,
+    TransportAccept,
+    TransportConnect,
+    TransportListen,
+    TransportResult,
+)
+from ..impls.protocol.values import Profile, SocketType
+from .census import Identity, Table
+from .link import DescriptorsLink, Link, MessageLink
+from .objects import Objects, Pool
+from .peer import KINDS, Peer, accept
+from .records import Open, Verdict
+from .transport import TransportLink
+
+LOG_TAIL = 4000
+"""Bytes of the testee's standard error that a record keeps."""
+OWN_KINDS = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]", "pipe:[", "/dev/", "/proc/", "/sys/")
+"""What a runtime may lazily open for itself: none of our objects is of such a kind."""
+
+
+class HarnessFault(Exception):
+    """The harness itself went wrong; no verdict about an implementation may come of it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something the account found: its verdict, a stable reason, and a sentence."""
+
+    verdict: Verdict
+    reason: str
+    message: str
+
+
+@dataclass
+class Account:
+    """The account of one case: the problems, and both censuses where there were any."""
+
+    problems: list[Problem]
+    before: list[Open]
+    after: list[Open]
+
+
+class Bench:
+    """One implementation and its testee. Not for more than one case at a time."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._directory = Path(tempfile.mkdtemp(prefix="fdspec-"))  # mkdtemp makes it 0700
+        self._pool = Pool(self._directory)
+        self._listeners: dict[SocketType, tuple[socket.socket, str]] = {}
+        self._testee: Testee | None = None
+        self._table: Table | None = None
+        self._baseline: dict[int, Identity] = {}
+        self._started = 0
+        self._serial = 0
+        self._warm: set[tuple[str, str]] = set()
+        self._link: Link | None = None
+        self._objects: Objects | None = None
+        self._failure: StartFailed | None = None
+        self._log_mark = 0
+        self._began = 0.0
+        self._own = 0
+        self._hello: HelloResult | None = None
+        self.lines: list[Line] = []
+        """The transcript of the present case, or of the last one."""
+        self.noise: list[str] = []
+
+    # --- the testee ----------------------------------------------------------------------------------------------------
+
+    @property
+    def testee(self) -> Testee:
+        """The running testee, started if need be. Raises `StartFailed`, at once the second time."""
+        if self._testee is None:
+            if self._failure is not None:
+                raise self._failure
+            home = self._directory / f"home-{self._started}"
+            home.mkdir(0o700)
+            try:
+                self._testee = Testee(self._launch, home)
+            except StartFailed as failure:
+                if not self._started:  # it never worked: every further attempt would cost a deadline
+                    self._failure = failure
+                raise
+            self._started += 1
+            self._hello = self._testee.hello
+            self._table = Table(self._testee.pid)
+            self._warm.clear()
+        return self._testee
+
+    def retire(self) -> None:
+        """Kill the testee, if there is one; the next case gets a fresh one."""
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+        if self._testee is not None:
+            self._testee.kill()
+            self._testee = None
+
+    def close(self) -> None:
+        """End everything and remove the private directory."""
+        self.retire()
+        for listener, _ in self._listeners.values():
+            listener.close()
+        self._pool.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    # --- a case --------------------------------------------------------------------------------------------------------
+
+    def begin(self, profile: Profile, type_: SocketType, *, side: str = "", receiver: Receiver | None = None) -> Link:
+        """Connect the implementation in ``profile`` and return the link. Raises `TesteeError`."""
+        testee = self.testee
+        self.lines = testee.lines = []
+        self.noise = testee.noise = []
+        self._log_mark = testee.log_mark()
+        self._began = time.monotonic()
+        offer = testee.hello.profiles.get(profile)
+        if offer is None:
+            raise Broken("profile", f"the manifest lists profile {profile.value}, hello does not offer it")
+        if type_ not in offer.types:
+            raise Unsupported("type", f"{type_.value} sockets are not offered in profile {profile.value}")
+        if side and side not in offer.capabilities:
+            raise Unsupported("capability", f"{side} is not offered in profile {profile.value}")
+        self._warm_up(profile, type_, side)
+        return self._connect(profile, type_, side, receiver or Receiver())
+
+    def _warm_up(self, profile: Profile, type_: SocketType, side: str) -> None:
+        """Connect once and reset, so that what a runtime opens for itself on first use is in the baseline."""
+        if (profile.value, side) in self._warm:
+            return
+        testee, table = self.testee, self._the_table
+        link = self._connect(profile, type_, side, Receiver())
+        testee.ask(Reset(close=[]))
+        self._drop(link)
+        self._baseline = table.identities()
+        self._warm.add((profile.value, side))
+
+    @property
+    def _the_table(self) -> Table:
+        if self._table is None:
+            raise HarnessFault("there is no testee whose table could be looked at")
+        return self._table
+
+    def _connect(self, profile: Profile, type_: SocketType, side: str, receiver: Receiver) -> Link:
+        self._own = self._own_count()
+        objects = self._objects = Objects(self._pool)
+        common = (self.testee, self._the_table, objects, type_)
+        match profile:
+            case Profile.MESSAGE:
+                self._link = MessageLink(*common, self._call_peer)
+            case Profile.DESCRIPTORS:
+                self._link = DescriptorsLink(*common, self._call_peer)
+            case Profile.TRANSPORT:
+                connect = self._client_peer if side != "server" else self._server_peer
+                self._link = TransportLink(*common, connect, side=side, receiver=receiver)
+            case _:
+                raise Unsupported("profile", f"no case of profile {profile.value} exists yet")
+        return self._link
+
+    def _listener(self, type_: SocketType) -> tuple[socket.socket, str]:
+        if type_ not in self._listeners:
+            listener = socket.socket(socket.AF_UNIX, KINDS[type_])
+            path = str(self._directory / f"listen-{type_.value}")
+            listener.bind(path)
+            listener.listen(16)
+            self._listeners[type_] = (listener, path)
+            self._own += 1
+        return self._listeners[type_]
+
+    def _call_peer(self, link: Link) -> Peer:
+        if link.type is SocketType.DGRAM:
+            return self._datagram_peer(link)
+        listener, path = self._listener(link.type)
+        link.fd = _fd(link.do(Connect(address=path, type=link.type)).result)
+        return Peer(accept(listener, link.testee.own), link.told)
+
+    def _datagram_peer(self, link: Link) -> Peer:
+        self._serial += 1
+        ours, theirs = (str(self._directory / f"{end}-{self._serial}") for end in ("peer", "testee"))
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.bind(ours)
+            link.fd = _fd(link.do(Connect(address=ours, type=link.type, bind=theirs)).result)
+            sock.connect(theirs)
+            os.unlink(theirs)  # noqa: PTH108 - hot path; the name has served
+        except BaseException:
+            sock.close()
+            raise
+        return Peer(sock, link.told, ours)
+
+    def _client_peer(self, link: Link) -> Peer:
+        assert isinstance(link, TransportLink)  # noqa: S101 - made so above
+        listener, path = self._listener(link.type)
+        made = link.do(TransportConnect(address=path, receiver=link.receiver)).result
+        return self._transport_peer(link, made, accept(listener, link.testee.own))
+
+    def _server_peer(self, link: Link) -> Peer:
+        assert isinstance(link, TransportLink)  # noqa: S101 - made so above
+        self._serial += 1
+        path = self._directory / f"serve-{self._serial}"
+        listening = link.do(TransportListen(address=str(path), receiver=link.receiver)).result
+        sock = socket.socket(socket.AF_UNIX, KINDS[link.type])
+        try:
+            sock.connect(str(path))
+            path.unlink()
+            made = link.do(TransportAccept(transport=_handle(listening))).result
+        except BaseException:
+            sock.close()
+            raise
+        return self._transport_peer(link, made, sock)
+
+    @staticmethod
+    def _transport_peer(link: TransportLink, made: object, sock: socket.socket) -> Peer:
+        link.transport = _handle(made)
+        link.fd = made.fd if isinstance(made, TransportResult) else -1
+        link.side = link.wanted_side
+        return Peer(sock, link.told)
+
+    # --- the account ---------------------------------------------------------------------------------------------------
+
+    def settle(self) -> Account:
+        """End the case: reset, count, and say what is wrong. Never raises a `TesteeError`."""
+        link = self._link
+        if link is None:
+            self._release()
+            return Account([], [], [])
+        problems: list[Problem] = []
+        before: list[Open] = []
+        after: list[Open] = []
+        try:
+            if self._testee is None or not self._testee.alive:
+                raise _dead(self._testee)
+            table = self._the_table
+            link.restore_slots()
+            now = table.identities()
+            problems += self._stray_closes(link, now)
+            mine = [fd for fd in dict.fromkeys([*link.opened, *link.received]) if fd in now and self._baseline.get(fd) != now[fd]]
+            if len(now) > len(self._baseline) + len(mine) + 1 or problems:
+                before = table.full(self._owners(link))
+            problems += self._reset(link, mine)
+            problems += self._left_over(link)
+            if problems:
+                before = before or table.full(self._owners(link))
+                after = table.full(self._owners(link))
+        except TesteeError as failure:
+            problems.append(problem_of(failure))
+        self._drop(link)
+        if problems:
+            self.retire()
+        return Account(problems, before, after)
+
+    @staticmethod
+    def _stray_closes(link: Link, now: dict[int, Identity]) -> list[Problem]:
+        return [
+            Problem(
+                Verdict.FAIL,
+                "stray-close",
+                f"the caller's descriptor {fd} {'was closed' if fd not in now else 'refers to something else now'}"
+                " although nobody asked for that",
+            )
+            for fd, identity in link.opened.items()
+            if now.get(fd) != identity
+        ]
+
+    @staticmethod
+    def _reset(link: Link, mine: list[int]) -> list[Problem]:
+        reply = link.ask(Reset(close=mine))
+        if not isinstance(reply.result, ResetResult):
+            return [Problem(Verdict.BROKEN, "reset", f"reset must be answered with a result: {reply.error}")]
+        return [
+            Problem(Verdict.FAIL, "stray-close", f"descriptor {one.fd} was closed behind the caller's back: close(2) says {one.errno}")
+            for one in reply.result.failed
+        ]
+
+    def _left_over(self, link: Link) -> list[Problem]:
+        table = self._the_table
+        if table.count() == len(self._baseline) and (now := table.identities()) == self._baseline:
+            return []
+        now = table.identities()
+        owners = self._owners(link)
+        problems: list[Problem] = []
+        for fd, identity in sorted(now.items()):
+            if self._baseline.get(fd) == identity:
+                continue
+            if fd in self._baseline:
+                problems.append(Problem(Verdict.FAIL, "stray-close", f"descriptor {fd} of the testee itself refers to something else now"))
+            elif identity in owners or not table.target(fd).startswith(OWN_KINDS):
+                what = owners.get(identity, table.target(fd))
+                problems.append(Problem(Verdict.LEAK, "leak", f"descriptor {fd} is still open after reset: {what}"))
+            else:
+                self._baseline[fd] = identity  # the runtime's own, opened lazily
+        problems += [
+            Problem(Verdict.FAIL, "stray-close", f"descriptor {fd} of the testee itself was closed")
+            for fd in sorted(self._baseline.keys() - now.keys())
+        ]
+        return problems
+
+    @staticmethod
+    def _owners(link: Link) -> dict[Identity, str]:
+        owners = {identity: thing.name for identity, thing in link.objects.known().items()}
+        owners.update((identity, f"opened as {fd}") for fd, identity in link.opened.items() if identity not in owners)
+        return owners
+
+    def _drop(self, link: Link) -> None:
+        link.peer.close()
+        self._link = None
+        self._release()
+
+    def _release(self) -> None:
+        """Close what the harness made for the case, and take the harness's own census."""
+        if self._objects is not None:
+            self._objects.close()
+            self._objects = None
+            now = self._own_count()
+            if now != self._own:
+                raise HarnessFault(f"the harness holds {now - self._own:+d} descriptors after the case; it had {self._own} of its own")
+
+    def _own_count(self) -> int:
+        """Return the harness's own open descriptors, without the files of the pool, which stay open by design."""
+        return len(os.listdir("/proc/self/fd")) - len(self._pool.files)  # noqa: PTH208 - hot path
+
+    @property
+    def hello(self) -> HelloResult | None:
+        """What the testee said of itself, once it has been started."""
+        return self._hello
+
+    def log(self) -> str:
+        """Return what the testee wrote to standard error during the case."""
+        return self._testee.log_text(self._log_mark, LOG_TAIL) if self._testee is not None else ""
+
+
+def _fd(result: object) -> int:
+    if not isinstance(result, FdResult):
+        raise Broken("operation", f"a new descriptor was expected, {result!r} came")
+    return result.fd
+
+
+def _handle(result: object) -> int:
+    if not isinstance(result, TransportResult):
+        raise Broken("operation", f"a new transport was expected, {result!r} came")
+    return result.transport
+
+
+def _dead(testee: Testee | None) -> TesteeError:
+    return TimedOut("dead", f"the testee is gone{testee.last_words() if testee else ''}")
+
+
+VERDICTS: dict[str, Verdict] = {
+    "StartFailed": Verdict.CRASH,
+    "Crashed": Verdict.CRASH,
+    "TimedOut": Verdict.TIMEOUT,
+    "Broken": Verdict.BROKEN,
+    "Unsupported": Verdict.UNSUPPORTED,
+}
+
+
+def problem_of(failure: TesteeError) -> Problem:
+    """Return the verdict that a testee's failure amounts to."""
+    return Problem(VERDICTS[type(failure).__name__], failure.code, str(failure))
+
+

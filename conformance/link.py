@@ -1,0 +1,324 @@
+"""The connected implementation under test, one class per profile; cases speak to nothing else.
+
+A link asks the testee, keeps account of every number that it reports, and turns replies into observations. It judges only one
+thing: that the testee offers what it declared.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import UNSET
+
+from ..impls.errors import Broken, Unsupported
+from ..impls.process import Line, Testee
+from ..impls.protocol import Reply
+from ..impls.protocol.messages import (
+    Close,
+    Connect,
+    FdResult,
+    Getopt,
+    Open,
+    OptionResult,
+    ProfileOffer,
+    RecvFds,
+    Recvmsg,
+    Request,
+    SendFds,
+    Sendmsg,
+    Setopt,
+    Shutdown,
+    Steps,
+    StepsResult,
+)
+from ..impls.protocol.values import ControlMessage, ObjectKind, Profile, SocketType
+from .census import Identity, Table
+from .objects import Objects, Thing
+from .observations import Received, Sent, sent_of, take_apart
+from .peer import Peer
+
+Ancillary = Sequence[tuple[str | int, str | int, bytes | Sequence[int]]]
+
+
+class Link:
+    """What all profiles share: opening objects, options, limits, and the account of descriptors."""
+
+    profile: Profile
+
+    def __init__(self, testee: Testee, table: Table, objects: Objects, type_: SocketType, connect: Callable[[Link], Peer]) -> None:
+        self.testee = testee
+        self.table = table
+        self.objects = objects
+        self.type = type_
+        self.offer: ProfileOffer = testee.hello.profiles[self.profile]
+        self.opened: dict[int, Identity] = {}
+        """Numbers that the testee opened for this case at our request, and what they must go on referring to."""
+        self.received: list[int] = []
+        """Numbers that the implementation handed over."""
+        self.fd = -1
+        self.side = ""
+        self._limited: tuple[int, int] | None = None
+        self.peer = connect(self)
+
+    # --- talking -------------------------------------------------------------------------------------------------------
+
+    def ask(self, request: Request, *, extra: float = 0.0) -> Reply:
+        """Ask and return the reply. ``unsupported`` for what was declared makes the testee broken."""
+        reply = self.testee.ask(request, extra=extra)
+        if reply.unsupported is not None:
+            kind = request.__struct_config__.tag
+            raise Broken("claimed-capability", f"{kind} was declared, and is answered with unsupported: {reply.unsupported}")
+        return reply
+
+    def do(self, request: Request) -> Reply:
+        """Ask for something that must work for the case to mean anything. Raises `Broken` on an error."""
+        reply = self.ask(request)
+        if reply.error is not None:
+            kind = request.__struct_config__.tag
+            raise Broken("operation", f"{kind} failed: {reply.error.type} {reply.error.errno} {reply.error.message}")
+        return reply
+
+    def can(self, capability: str) -> bool:
+        """Whether the testee declared ``capability`` in this profile."""
+        return capability in self.offer.capabilities
+
+    def require(self, *capabilities: str) -> None:
+        """Raise `Unsupported` unless the testee declared every one of ``capabilities`` in this profile."""
+        for capability in capabilities:
+            if capability not in self.offer.capabilities:
+                raise Unsupported("capability", f"{capability} is not offered in profile {self.profile.value}")
+
+    def policy(self, name: str) -> str:
+        """Return the outcome that the implementation documents for ``name``; '' without a source."""
+        policy = self.testee.hello.policies.get(name)
+        return policy.outcome if policy is not None and policy.source else ""
+
+    def told(self, kind: str, data: bytes, control: bytes) -> None:
+        """Write what the peer did into the transcript."""
+        self.testee.lines.append(Line(time.monotonic(), "peer", kind, data, control))
+
+    # --- objects in the testee -----------------------------------------------------------------------------------------
+
+    def open(self, *things: Thing, flags: Sequence[str] = ()) -> list[int]:
+        """Let the testee open ``things`` and return its numbers, in order: files for reading and writing, FIFOs for writing."""
+        if not things:
+            return []
+        steps: list[Request] = []
+        for thing in things:
+            if thing.kind is ObjectKind.SOCKET:
+                steps.append(Connect(address=thing.path, type=SocketType.STREAM))
+            else:
+                default = ["O_WRONLY"] if thing.kind is ObjectKind.FIFO else ["O_RDWR"]
+                steps.append(Open(path=thing.path, flags=list(flags) or [*default]))
+        numbers: list[int] = []
+        for reply in self._steps(steps):
+            if not isinstance(reply.result, FdResult):
+                raise Broken("operation", f"open failed: {reply.error or reply.unsupported}")
+            numbers.append(reply.result.fd)
+        for thing, fd in zip(things, numbers, strict=True):
+            seen = self.table.identity(fd)
+            if seen is None or (thing.kind is not ObjectKind.SOCKET and seen != thing.identity):
+                raise Broken("operation", f"open says number {fd} for {thing.path}, which /proc shows as {self.table.target(fd)!r}")
+            self.opened[fd] = seen
+        return numbers
+
+    def close(self, *fds: int) -> None:
+        """Let the testee close numbers that it has opened or received."""
+        for fd in fds:
+            self.do(Close(fd=fd))
+            self.opened.pop(fd, None)
+            if fd in self.received:
+                self.received.remove(fd)
+
+    def _steps(self, steps: list[Request]) -> list[Reply]:
+        if len(steps) == 1:
+            return [self.ask(steps[0])]
+        reply = self.ask(Steps(steps=steps))
+        if not isinstance(reply.result, StepsResult):
+            raise Broken("operation", f"steps must be answered with a result: {reply.error}")
+        return reply.result.replies
+
+    def adopt(self, fds: Sequence[int]) -> list[Thing | None]:
+        """Take note of numbers that the implementation handed over; return what each refers to."""
+        known = self.objects.known()
+        things: list[Thing | None] = []
+        for fd in fds:
+            self.received.append(fd)
+            identity = self.table.identity(fd)
+            things.append(known.get(identity) if identity is not None else None)
+        return things
+
+    # --- the socket and its surroundings -------------------------------------------------------------------------------
+
+    def option(self, level: str, name: str, value: int) -> None:
+        """Set an option on the socket under test."""
+        self.do(Setopt(fd=self.fd, level=level, option=name, value=value))
+
+    def get_option(self, level: str, name: str) -> int:
+        """Return an option of the socket under test."""
+        result = self.do(Getopt(fd=self.fd, level=level, option=name)).result
+        assert isinstance(result, OptionResult)  # noqa: S101 - the conversation has checked the shape
+        return result.value
+
+    def nonblocking(self) -> None:
+        """Make the socket under test non-blocking, as its implementation does that."""
+        self.option("fcntl", "O_NONBLOCK", 1)
+
+    def shutdown(self, how: str) -> None:
+        """Shut the socket under test down."""
+        self.do(Shutdown(fd=self.fd, how=how))
+
+    def leave_slots(self, count: int) -> None:
+        """Lower the testee's RLIMIT_NOFILE so that exactly ``count`` more descriptors can be installed."""
+        taken = set(self.table.numbers())
+        limit, free = 0, 0
+        while limit in taken or free < count:
+            free += limit not in taken
+            limit += 1
+        self._limited = self._limited or resource.prlimit(self.testee.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.testee.pid, resource.RLIMIT_NOFILE, (limit, self._limited[1]))
+
+    def restore_slots(self) -> None:
+        """Undo `leave_slots`."""
+        if self._limited is not None:
+            resource.prlimit(self.testee.pid, resource.RLIMIT_NOFILE, self._limited)
+            self._limited = None
+
+
+class CallLink(Link):
+    """The profiles with calls that return: message and descriptors. Both receive and send alike, as cases see it."""
+
+    def _common(self, buffers: list[bytes], fds: Sequence[int], flags: Sequence[str], address: str | None) -> None:
+        if self.testee.hello.payload.kind != "any":
+            raise Unsupported("payload", "the implementation chooses the data that it sends")
+        self.require(*(["buffers-out"] if len(buffers) > 1 else []))
+        self.require(*(["flags-out"] if flags else []))
+        self.require(*(["address"] if address is not None else []))
+        self.require(*(["empty-out"] if not any(buffers) else []))
+        self.require(*(["plain-out"] if not fds else []))
+
+    def _receive(self, request: Request) -> Received:
+        parts = take_apart(self.ask(request))
+        return Received(
+            error=parts.error,
+            data=b"".join(parts.buffers),
+            buffers=parts.buffers,
+            fds=parts.fds,
+            things=self.adopt(parts.fds),
+            flags=parts.flags,
+            ancillary=parts.ancillary,
+            address=parts.address,
+            control_length=parts.control_length,
+            silent=self.policy("truncation") == "silent",
+        )
+
+    def send(self, data: bytes | Sequence[bytes], fds: Sequence[int] = (), *, flags: Sequence[str] = (), address: str | None = None) -> Sent:
+        """Send ``data`` (one buffer or several) with the testee's descriptors ``fds``."""
+        raise NotImplementedError
+
+    def receive(self, data: int | Sequence[int] = 65536, room: int = 0, *, flags: Sequence[str] = ()) -> Received:
+        """Receive into buffers of ``data`` bytes with room for ``room`` descriptors."""
+        raise NotImplementedError
+
+
+def _buffers(data: bytes | Sequence[bytes]) -> list[bytes]:
+    return [data] if isinstance(data, bytes) else list(data)
+
+
+class MessageLink(CallLink):
+    """sendmsg and recvmsg."""
+
+    profile = Profile.MESSAGE
+
+    def send(
+        self,
+        data: bytes | Sequence[bytes],
+        fds: Sequence[int] = (),
+        *,
+        flags: Sequence[str] = (),
+        address: str | None = None,
+        ancillary: Ancillary | None = None,
+    ) -> Sent:
+        """Send ``data`` with ``fds`` in one SCM_RIGHTS control message, or with exactly the control messages ``ancillary``."""
+        buffers = _buffers(data)
+        self._common(buffers, fds or ancillary or (), flags, address)
+        if ancillary is None:
+            control = [ControlMessage("SOL_SOCKET", "SCM_RIGHTS", fds=list(fds))] if fds else []
+        else:
+            self.require("ancillary", *(["several"] if len(ancillary) > 1 else []))
+            control = [
+                ControlMessage(level, kind, data=content.hex())
+                if isinstance(content, bytes)
+                else ControlMessage(level, kind, fds=list(content))
+                for level, kind, content in ancillary
+            ]
+        request = Sendmsg(
+            fd=self.fd,
+            buffers=[one.hex() for one in buffers],
+            ancillary=control,
+            flags=list(flags),
+            address=UNSET if address is None else address,
+        )
+        return sent_of(self.ask(request))
+
+    def receive(
+        self,
+        data: int | Sequence[int] = 65536,
+        room: int = 0,
+        *,
+        flags: Sequence[str] = (),
+        control: int | None = None,
+    ) -> Received:
+        """Receive with room for ``room`` descriptors, or with exactly ``control`` bytes of control buffer."""
+        sizes = [data] if isinstance(data, int) else list(data)
+        self.require(*(["buffers-in"] if len(sizes) != 1 else []))
+        self.require(*(["flags-in"] if flags else []))
+        self.require(*(["control-length"] if control is not None else []))
+        exact = UNSET if control is None else control
+        return self._receive(Recvmsg(fd=self.fd, sizes=sizes, room=room, control=exact, flags=list(flags)))
+
+
+class DescriptorsLink(CallLink):
+    """send_fds and recv_fds, and their like."""
+
+    profile = Profile.DESCRIPTORS
+
+    def send(
+        self,
+        data: bytes | Sequence[bytes],
+        fds: Sequence[int] = (),
+        *,
+        flags: Sequence[str] = (),
+        address: str | None = None,
+        single: bool = False,
+    ) -> Sent:
+        """Send ``data`` with ``fds``; ``single``: by the call for one descriptor."""
+        buffers = _buffers(data)
+        self._common(buffers, fds, flags, address)
+        self.require(*(["single"] if single else ["many"]))
+        request = SendFds(
+            fd=self.fd,
+            buffers=[one.hex() for one in buffers],
+            fds=list(fds),
+            flags=list(flags),
+            address=UNSET if address is None else address,
+            single=single,
+        )
+        return sent_of(self.ask(request))
+
+    def receive(
+        self,
+        data: int | Sequence[int] = 65536,
+        room: int = 0,
+        *,
+        flags: Sequence[str] = (),
+        single: bool = False,
+    ) -> Received:
+        """Receive with room for ``room`` descriptors; ``single``: by the call for one descriptor."""
+        sizes = [data] if isinstance(data, int) else list(data)
+        self.require(*(["buffers-in"] if len(sizes) != 1 else []))
+        self.require(*(["flags-in"] if flags else []))
+        self.require(*(["single"] if single else ["many"]))
+        return self._receive(RecvFds(fd=self.fd, sizes=sizes, room=room, flags=list(flags), single=single))

@@ -1,0 +1,190 @@
+"""Result records: what one run wrote, one JSON object a line, as it came.
+
+A file is a header, then implementation, requirement, case and verdict records in any order, then one footer. A file without a
+footer was cut; a footer whose counts differ from what stands above it was damaged. Everything that is shown to anybody is a
+pure function of such files. Fields are only ever added; ``VERSION`` changes when a meaning does.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+VERSION = 1
+
+
+class Verdict(StrEnum):
+    """The outcome of one case on one implementation."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"
+    LEAK = "leak"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    UNSUPPORTED = "unsupported"
+    BROKEN = "broken"
+
+
+BAD = frozenset({Verdict.FAIL, Verdict.LEAK, Verdict.CRASH, Verdict.TIMEOUT, Verdict.BROKEN})
+"""The verdicts that turn a gate red."""
+
+
+class Level(StrEnum):
+    """How binding a requirement is."""
+
+    MUST = "must"
+    SHOULD = "should"
+    MAY = "may"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a requirement comes from. ``quote`` or paraphrase in our words; ``link`` where there is one."""
+
+    name: str
+    text: str = ""
+    link: str = ""
+
+
+class Platform(msgspec.Struct, frozen=True):
+    """Where a run took place. ``probes``: facts about the kernel, measured at run time, by name."""
+
+    system: str
+    release: str
+    machine: str
+    python: str
+    user: int
+    probes: dict[str, str] = {}
+
+
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
+    """The first record. ``started`` is RFC 3339 in UTC; ``command`` repeats the run."""
+
+    run: str
+    started: str
+    fdspec: str
+    command: list[str]
+    platform: Platform
+    selection: dict[str, str] = {}
+    version: int = VERSION
+
+
+class ImplementationRecord(msgspec.Struct, frozen=True, tag="implementation", tag_field="record"):
+    """An implementation that was asked for. ``reason`` says why it is not available."""
+
+    id: str
+    name: str
+    language: str
+    homepage: str
+    available: bool
+    profiles: list[str]
+    version: str = ""
+    runtime: str = ""
+    reason: str = ""
+
+
+class RequirementRecord(msgspec.Struct, frozen=True, tag="requirement", tag_field="record"):
+    """One sentence that can be right or wrong. ``subject``: kernel, library or transport."""
+
+    id: str
+    sentence: str
+    level: Level
+    subject: str
+    sources: list[Source]
+
+
+class CaseRecord(msgspec.Struct, frozen=True, tag="case", tag_field="record"):
+    """One test. ``summary`` is what must happen; ``checks`` are ids of requirements."""
+
+    id: str
+    area: str
+    summary: str
+    level: Level
+    checks: list[str]
+    revision: int = 1
+    place: str = ""
+    """``test_area.py:line`` in the suite."""
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a transcript. ``at``: seconds since the case began; ``actor``: harness, testee, peer or census."""
+
+    at: float
+    actor: str
+    kind: str
+    text: str
+    control: str = ""
+    """The control buffer as hexadecimal, where one was seen."""
+
+
+class Open(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One open descriptor in a census. ``target`` as /proc shows it; ``owner``: whose it is as far as the harness knows."""
+
+    fd: int
+    target: str
+    device: int
+    inode: int
+    cloexec: bool
+    flags: int
+    owner: str = ""
+
+
+class VerdictRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="verdict", tag_field="record"):
+    """What came of one case on one implementation in one profile, on one type of socket.
+
+    ``reason`` is a short code that stays the same from run to run (``assertion``, ``leak``, ``stray-close``, ``exit-1``,
+    ``signal-SIGSEGV``, ``flood`` ...). ``variant`` names a further parameter. ``transcript``, ``before`` and ``after`` (the
+    censuses), ``log`` (the testee's standard error) and ``noise`` are kept for every verdict but pass and unsupported.
+    """
+
+    implementation: str
+    case: str
+    profile: str
+    verdict: Verdict
+    type: str = ""
+    variant: str = ""
+    reason: str = ""
+    expected: str = ""
+    observed: str = ""
+    duration: float = 0.0
+    attempt: int = 1
+    outcome: str = ""
+    """The named outcome that occurred, where the requirement permits several."""
+    transcript: list[Entry] = []
+    before: list[Open] = []
+    after: list[Open] = []
+    log: str = ""
+    noise: list[str] = []
+    reproduce: str = ""
+
+
+class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):
+    """The last record. ``complete``: every selected case came to a verdict. ``records``: how many lines stand above it."""
+
+    finished: str
+    complete: bool
+    records: int
+    counts: dict[Verdict, int]
+    exit_code: int
+    note: str = ""
+
+
+Record = Header | ImplementationRecord | RequirementRecord | CaseRecord | VerdictRecord | Footer
+
+
+def encode(record: Record) -> bytes:
+    """Return ``record`` as one line."""
+    return msgspec.json.encode(record) + b"\n"
+
+
+_DECODER = msgspec.json.Decoder(Record)
+
+
+def decode(line: bytes) -> Record:
+    """Return the record on ``line``. Raises msgspec.DecodeError with the place and what was expected."""
+    return _DECODER.decode(line)
+
+
+def schema() -> dict[str, object]:
+    """Return the JSON Schema of one line."""
+    return msgspec.json.schema(Record)

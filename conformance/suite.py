@@ -1,0 +1,183 @@
+"""Cases and requirements: what they are, how a case is written, and how all of them are found.
+
+A case is a pytest function under ``@case``. Its id is permanent: ``area.behaviour[.variant]``, where the area is the module's
+(``test_<area>.py`` may hold several areas). What it checks are ids of ``requirements.toml``; its level is the strongest of
+theirs unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..impls.protocol.messages import Receiver
+from ..impls.protocol.values import Profile, SocketType
+from .records import Level, Source
+
+ROOT = Path(__file__).parent
+CASE_ID = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+){1,3}")
+ORDER = (Level.MUST, Level.SHOULD, Level.MAY)
+MUST, SHOULD, MAY = Level.MUST, Level.SHOULD, Level.MAY
+STREAM, DGRAM, SEQPACKET = SocketType.STREAM, SocketType.DGRAM, SocketType.SEQPACKET
+ALL_TYPES = (STREAM, DGRAM, SEQPACKET)
+PACKETS = (DGRAM, SEQPACKET)
+MESSAGE, DESCRIPTORS, TRANSPORT = Profile.MESSAGE, Profile.DESCRIPTORS, Profile.TRANSPORT
+CALLS = (MESSAGE, DESCRIPTORS)
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+class SuiteError(Exception):
+    """The suite contradicts itself: an id used twice, a check that is no requirement, a malformed table."""
+
+
+class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One sentence that can be right or wrong.
+
+    ``subject``: kernel, library or transport. ``outcomes``: permitted outcomes by name, where systems legitimately differ.
+    ``peers``: suites of others that test it too.
+    """
+
+    id: str
+    sentence: str
+    level: Level
+    subject: str
+    sources: list[Source]
+    outcomes: dict[str, str] = {}
+    peers: list[str] = []
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test: what it is called, what it checks, and where it applies."""
+
+    id: str
+    level: Level
+    checks: tuple[str, ...]
+    profiles: tuple[Profile, ...]
+    types: tuple[SocketType, ...]
+    needs: tuple[str, ...]
+    revision: int
+    summary: str
+    place: str
+    receiver: Receiver
+    function: Callable[..., object] = field(repr=False)
+
+    @property
+    def area(self) -> str:
+        """The first part of the id."""
+        return self.id.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All cases and requirements, by id."""
+
+    cases: dict[str, Case]
+    requirements: dict[str, Requirement]
+
+    def checking(self, requirement: str) -> list[Case]:
+        """Return the cases that check ``requirement``."""
+        return [one for one in self.cases.values() if requirement in one.checks]
+
+
+def case(
+    identity: str,
+    *,
+    level: Level,
+    checks: str | Sequence[str],
+    profiles: Sequence[Profile] = CALLS,
+    types: Sequence[SocketType] = ALL_TYPES,
+    needs: Sequence[str] = (),
+    revision: int = 1,
+    receiver: Receiver | None = None,
+) -> Callable[[Function], Function]:
+    """Make a test function a case.
+
+    ``checks``: ids of requirements, separated by blanks. ``profiles`` and ``types``: where it applies; each makes a variant.
+    ``needs``: capabilities without which it is unsupported. ``revision`` grows when the meaning changes. ``receiver``: the
+    protocol on top of a transport. Raises SuiteError for an id of the wrong form.
+    """
+    if not CASE_ID.fullmatch(identity):
+        raise SuiteError(f"case id {identity!r}: area.behaviour[.variant] in lower case with hyphens was expected")
+
+    def mark(function: Function) -> Function:
+        place = f"{Path(inspect.getsourcefile(function) or '').name}:{inspect.unwrap(function).__code__.co_firstlineno}"
+        one = Case(
+            id=identity,
+            level=level,
+            checks=tuple(checks.split() if isinstance(checks, str) else checks),
+            profiles=tuple(profiles),
+            types=tuple(types),
+            needs=tuple(needs),
+            revision=revision,
+            summary=" ".join((function.__doc__ or "").split()),
+            place=place,
+            receiver=receiver or Receiver(),
+            function=function,
+        )
+        function.fdspec_case = one  # type: ignore[attr-defined]  # the function carries its case, as pytest's marks do
+        return function
+
+    return mark
+
+
+def case_of(function: object) -> Case | None:
+    """Return the case that ``function`` is, or None."""
+    found: Any = getattr(function, "fdspec_case", None)
+    return found if isinstance(found, Case) else None
+
+
+def modules() -> list[str]:
+    """Return the names of the suite's modules."""
+    return [f"{__package__}.{path.stem}" for path in sorted(ROOT.glob("test_*.py"))]
+
+
+def read_requirements(path: Path) -> dict[str, Requirement]:
+    """Return the requirements in a TOML file by id. Raises SuiteError with file and place."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        listed = msgspec.convert(table.get("requirement", []), list[Requirement])
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as fault:
+        raise SuiteError(f"{path}: {fault}") from fault
+    found: dict[str, Requirement] = {}
+    for one in listed:
+        if one.id in found:
+            raise SuiteError(f"{path}: requirement {one.id} stands there twice")
+        found[one.id] = one
+    return found
+
+
+def gather(functions: Iterable[object], requirements: dict[str, Requirement]) -> Suite:
+    """Return the suite of ``functions``. Raises SuiteError where it contradicts itself."""
+    cases: dict[str, Case] = {}
+    for function in functions:
+        one = case_of(function)
+        if one is None:
+            continue
+        other = cases.get(one.id)
+        if other is not None:
+            raise SuiteError(f"case id {one.id} is used twice: {other.place} and {one.place}")
+        unknown = [check for check in one.checks if check not in requirements]
+        if unknown or not one.checks:
+            raise SuiteError(f"{one.place}: case {one.id} checks {unknown or 'nothing'}, which is no requirement")
+        if not one.summary:
+            raise SuiteError(f"{one.place}: case {one.id} has no docstring to say what must happen")
+        cases[one.id] = one
+    return Suite(cases, requirements)
+
+
+@cache
+def load_suite() -> Suite:
+    """Return the whole suite. Raises SuiteError where it contradicts itself."""
+    functions = [value for name in modules() for value in vars(importlib.import_module(name)).values() if callable(value)]
+    return gather(functions, read_requirements(ROOT / "requirements.toml"))

@@ -1,0 +1,72 @@
+"""The capabilities that a testee may declare in ``hello``, each with its meaning.
+
+A case that needs a capability which was not declared is *unsupported*; one that was declared and is then answered with
+``unsupported`` makes the testee *broken*. A name that is not in these tables is an error of the adapter.
+"""
+
+from __future__ import annotations
+
+from .values import Profile
+
+TESTEE: dict[str, str] = {
+    "pair": "answers `pair`",
+    "limit": "answers `limit`",
+    "fork": "answers `fork`, `wait` and `in`",
+    "make": "answers `make`",
+    "census": "answers `census`",
+}
+
+_BUFFERS = {
+    "buffers-out": "takes several buffers in one send",
+    "buffers-in": "fills several buffers in one receive",
+    "flags-in": "takes MSG_* flags when it receives",
+    "flags-out": "takes MSG_* flags when it sends",
+    "address": "takes a destination address when it sends",
+    "empty-out": "takes a send without data",
+    "plain-out": "takes a send without descriptors",
+}
+
+PROFILES: dict[Profile, dict[str, str]] = {
+    Profile.MESSAGE: {
+        **_BUFFERS,
+        "control-length": "takes the exact msg_controllen of a receive in bytes (`control`)",
+        "ancillary": "sends control messages of any level and type, with any data",
+        "several": "sends several control messages in one message",
+        "peer-address": "shows the sender's address",
+    },
+    Profile.DESCRIPTORS: {
+        **_BUFFERS,
+        "many": "sends and receives several descriptors in one call",
+        "single": "has calls for exactly one descriptor (`single`)",
+        "flags-reported": "shows msg_flags of a receive",
+        "peer-address": "shows the sender's address",
+    },
+    Profile.TRANSPORT: {
+        "client": "answers `transport.connect`",
+        "server": "answers `transport.listen` and `transport.accept`",
+        "producer": "pauses and resumes a streaming producer",
+        "reading": "stops and goes on reading on request",
+        "abort": "closes at once, dropping what is queued",
+        "owned": "takes over a descriptor that is given to it (`give`)",
+        "plain-receiver": "lets a protocol that cannot take descriptors sit on top",
+        "raising-receiver": "survives or reports a callback that raises",
+        "log": "reports what the implementation logs as `log` events",
+    },
+    Profile.RAW: {
+        "many": "has sendmmsg and recvmmsg",
+        "protection": "lays memory at every place (`place`)",
+        "alarm": "interrupts a call by a signal",
+    },
+    Profile.CODEC: {
+        "encode": "answers `encode`",
+        "decode": "answers `decode`",
+    },
+}
+
+POLICIES: dict[str, tuple[str, ...]] = {
+    "truncation": ("error", "flag", "silent"),
+    "cloexec": ("always", "never", "flag"),
+    "queued": ("borrowed", "owned"),
+    "order": ("descriptors-first", "data-first"),
+}
+"""Policies by name with their possible outcomes. ``queued``: whether a transport keeps the caller's number or a copy."""

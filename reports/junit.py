@@ -1,0 +1,163 @@
+"""JUnit XML, in the dialect that Jenkins and most other consumers read: one testsuite per implementation."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from ..conformance.records import CaseRecord, ImplementationRecord, Verdict, VerdictRecord
+from .census import Change, compare, flags
+from .control import Layout, layout, parse
+from .fold import Folded, fold, label
+from .store import Run
+from .text import block, bound, line, visible
+
+MAX_OUTPUT = 16_000
+"""Characters of a test's system-out."""
+
+
+class _Tag(StrEnum):
+    FAILURE = "failure"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+_TAGS = {
+    Verdict.FAIL: _Tag.FAILURE,
+    Verdict.LEAK: _Tag.FAILURE,
+    Verdict.CRASH: _Tag.ERROR,
+    Verdict.TIMEOUT: _Tag.ERROR,
+    Verdict.BROKEN: _Tag.ERROR,
+    Verdict.UNSUPPORTED: _Tag.SKIPPED,
+}
+_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
+
+
+def render(run: Run) -> bytes:
+    """Return the document, UTF-8. A crash, a timeout and a broken adapter are errors, a wrong answer and a leak are failures.
+
+    An implementation that is not available is a skipped test with its reason. An incomplete run is a test in error, so that no
+    consumer takes it for green.
+    """
+    folded = fold(run)
+    root = Element("testsuites", name="fdspec")
+    if run.incomplete:
+        suite = SubElement(root, "testsuite", name="fdspec", **_stamp(run))
+        case = SubElement(suite, "testcase", name="the run is complete", classname="fdspec", time="0.000")
+        SubElement(case, _Tag.ERROR, type="incomplete", message=line(run.incomplete))
+    cases = {case.id: case for case in run.cases}
+    how = layout(run.header.platform.machine)
+    for implementation in run.implementations:
+        suite = SubElement(root, "testsuite", name=line(implementation.id), **_stamp(run))
+        _properties(suite, implementation, run)
+        _tests(suite, implementation, folded, cases, how)
+    for suite in root:
+        _count(suite)
+    _total(root)
+    indent(root)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="utf-8") + b"\n"
+
+
+def _stamp(run: Run) -> dict[str, str]:
+    found = _STAMP.match(run.header.started)
+    return {"timestamp": found[0]} if found else {}
+
+
+def _properties(suite: Element, implementation: ImplementationRecord, run: Run) -> None:
+    platform = run.header.platform
+    facts = {
+        "fdspec": run.header.fdspec,
+        "version": implementation.version,
+        "language": implementation.language,
+        "runtime": implementation.runtime,
+        "kernel": f"{platform.system} {platform.release} {platform.machine}",
+        "run": run.header.run,
+    }
+    properties = SubElement(suite, "properties")
+    for name, value in facts.items():
+        SubElement(properties, "property", name=name, value=line(value))
+
+
+def _tests(
+    suite: Element, implementation: ImplementationRecord, folded: Folded, cases: dict[str, CaseRecord], how: Layout
+) -> None:
+    name = line(implementation.id)
+    cells = folded.row(implementation.id)
+    if not implementation.available:
+        case = SubElement(suite, "testcase", name="available", classname=name, time="0.000")
+        reason = line(implementation.reason) or "no reason was recorded"
+        SubElement(case, _Tag.SKIPPED, message=f"not available here: {reason}")
+    for cell in cells:
+        area = line(cases[cell.case].area)
+        for verdict in cell.verdicts:
+            case = SubElement(
+                suite,
+                "testcase",
+                name=line(f"{verdict.case} [{label(verdict)}]"),
+                classname=f"{name}.{area}",
+                time=_time(verdict.duration),
+            )
+            _outcome(case, verdict, cases[cell.case], how)
+
+
+def _outcome(case: Element, verdict: VerdictRecord, record: CaseRecord, how: Layout) -> None:
+    tag = _TAGS.get(verdict.verdict)
+    if tag is None:
+        return
+    reason = line(verdict.reason, 100)
+    kind = f"{verdict.verdict.value}: {reason}" if reason else verdict.verdict.value
+    if tag is _Tag.SKIPPED:
+        SubElement(case, tag, type=kind, message=line(verdict.observed or verdict.reason or "unsupported"))
+        return
+    element = SubElement(case, tag, type=kind, message=line(verdict.observed) or kind)
+    parts = [
+        ("must happen", record.summary),
+        ("expected", verdict.expected),
+        ("observed", verdict.observed),
+        ("reproduce", verdict.reproduce),
+    ]
+    element.text = "\n".join(f"{name}: {block(text, 2_000)}" for name, text in parts if text)
+    output = visible(_output(verdict, how), lines=True)
+    if output:
+        SubElement(case, "system-out").text = bound(output, MAX_OUTPUT)
+    errors = "\n".join([verdict.log, *(f"noise: {each[:400]}" for each in verdict.noise[:20])]).strip()
+    if errors:
+        SubElement(case, "system-err").text = block(errors)
+
+
+def _output(verdict: VerdictRecord, how: Layout) -> str:
+    """Return the transcript and what differs between the censuses, as text."""
+    lines: list[str] = []
+    for entry in verdict.transcript[:400]:
+        lines.append(f"{entry.at:10.6f}  {entry.actor:<8} {line(entry.kind, 40)}: {line(entry.text, 1_000)}")
+        if entry.control:
+            control = parse(entry.control, how)
+            lines += [f"{'':12}control {message.text()}" for message in control.messages[:16]]
+            if control.note:
+                lines.append(f"{'':12}control: {control.note}")
+    if len(verdict.transcript) > 400:
+        lines.append(f"… [cut: {len(verdict.transcript) - 400} more entries]")
+    for pair in compare(verdict.before, verdict.after):
+        opened = pair.after or pair.before
+        if pair.change is not Change.SAME and opened is not None:
+            lines.append(f"census: {pair.change.value} {pair.fd} -> {line(opened.target, 200)} {flags(opened)}")
+    return "\n".join(lines)
+
+
+def _time(value: float) -> str:
+    return f"{min(max(value, 0.0), 1e9):.6f}"
+
+
+def _count(suite: Element) -> None:
+    tests = suite.findall("testcase")
+    suite.set("tests", str(len(tests)))
+    for name, tag in (("failures", _Tag.FAILURE), ("errors", _Tag.ERROR), ("skipped", _Tag.SKIPPED)):
+        suite.set(name, str(sum(test.find(tag) is not None for test in tests)))
+    suite.set("time", _time(sum(float(test.get("time", "0")) for test in tests)))
+
+
+def _total(root: Element) -> None:
+    for name in ("tests", "failures", "errors"):
+        root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
+    root.set("time", _time(sum(float(suite.get("time", "0")) for suite in root)))
