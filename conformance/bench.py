@@ -195,7 +195,6 @@ class Bench:
             listener.bind(path)
             listener.listen(16)
             self._listeners[type_] = (listener, path)
-            self._own += 1
         return self._listeners[type_]
 
     def _call_peer(self, link: Link) -> Peer:
@@ -275,9 +274,9 @@ class Bench:
                 after = table.full(self._owners(link))
         except TesteeError as failure:
             problems.append(problem_of(failure))
-        self._drop(link)
         if problems:
             self.retire()
+        self._drop(link)
         return Account(problems, before, after)
 
     @staticmethod
@@ -344,11 +343,14 @@ class Bench:
             self._objects = None
             now = self._own_count()
             if now != self._own:
+                self.retire()
                 raise HarnessFault(f"the harness holds {now - self._own:+d} descriptors after the case; it had {self._own} of its own")
 
     def _own_count(self) -> int:
-        """Return the harness's own open descriptors, without the files of the pool, which stay open by design."""
-        return len(os.listdir("/proc/self/fd")) - len(self._pool.files)  # noqa: PTH208 - hot path
+        """Return the number of the harness's own open descriptors without those that the bench keeps by design."""
+        kept = len(self._pool.files) + len(self._listeners)
+        kept += (self._testee.held if self._testee is not None else 0) + (self._table is not None)
+        return len(os.listdir("/proc/self/fd")) - kept  # noqa: PTH208 - hot path
 
     @property
     def hello(self) -> HelloResult | None:

@@ -236,6 +236,11 @@ class Testee:
         return self._process.poll() is None
 
     @property
+    def held(self) -> int:
+        """How many descriptors of the harness's own the conversation holds."""
+        return sum(stream is not None and not stream.closed for stream in (self._process.stdin, self._process.stdout))
+
+    @property
     def own(self) -> Callable[[int], bool]:
         """Return a function that tells whether a process id is the testee's own or of its process group."""
 

@@ -1,8 +1,8 @@
 """Environments: what an implementation needs is looked for, and what it is built of is built, once.
 
 Each implementation has an environment of its own in the user's cache directory (``FDSPEC_CACHE`` moves it), named by its
-id and a fingerprint of everything it was built from; ``.ready`` is written last, so a half-built one is built again. Two
-runs never build the same one at once. What is missing or fails makes the implementation `Unavailable`, never an error.
+id and a fingerprint of everything it was built from; ``.ready`` is written last, so a half-built one is built again.
+Two runs never build the same one at once. What is missing or fails makes the implementation `Unavailable`, no error.
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ Progress = Callable[[str], None]
 
 _FORMAT = 1
 _KEPT_DAYS = 30
-_INHERITED = ("PATH", "HOME", "USER", "LOGNAME")
 
 
 @dataclass(frozen=True)
 class Prepared:
     """An implementation that can be started.
 
-    ``command`` has an absolute program first; ``environment`` is the whole one that the testee gets; ``python`` is the
-    interpreter that ``{python}`` stands for; ``directory`` is the private environment, None where none is needed.
+    ``command`` has an absolute program first; ``environment`` is what the testee gets beside the harness's few variables;
+    ``python`` is the interpreter that ``{python}`` stands for; ``directory`` is the private environment, if there is one.
     """
 
     manifest: Manifest
@@ -201,10 +200,8 @@ def _prepared(plan: _Plan) -> Prepared | Unavailable:
     if found is None:
         missing = f"{program} cannot be executed" if "/" in program else f"needs {program}, which is not on PATH"
         return Unavailable(manifest, missing)
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    environment["LC_ALL"] = "C.UTF-8"
-    environment.setdefault("PATH", os.defpath)
-    return Prepared(manifest, (os.path.abspath(found), *arguments), environment, python, plan.directory)  # noqa: PTH100
+    command = (os.path.abspath(found), *arguments)  # noqa: PTH100 - a symlink to an interpreter must stay one
+    return Prepared(manifest, command, {"LC_ALL": "C.UTF-8"}, python, plan.directory)
 
 
 def _values(plan: _Plan) -> dict[str, str]:

@@ -10,7 +10,7 @@ from .control import Layout, layout, parse
 from .fold import READING, Folded
 from .text import block, bound, line
 
-DETAIL_BUDGET = 2_500_000
+DETAIL_BUDGET = 2_000_000
 """Bytes (about) of transcripts, censuses and logs in a page; what does not fit is in the records, and the page says so."""
 TEXT_BUDGET = 3_000_000
 """Bytes (about) of expected and observed texts; beyond it they are cut short."""
@@ -49,6 +49,7 @@ class _Builder:
         self.text("")
         self.opens = _Table()
         self.controls = _Table()
+        self.censuses = _Table()
         self.details: list[object] = []
         self.how: Layout = layout(folded.run.header.platform.machine)
         self.chosen: dict[int, int] = {}
@@ -86,6 +87,7 @@ class _Builder:
             "details": self.details,
             "opens": self.opens.values,
             "controls": self.controls.values,
+            "censuses": self.censuses.values,
             "s": self.strings.values,
         }
 
@@ -107,7 +109,7 @@ class _Builder:
             self.chosen[id(verdict)] = len(self.details)  # from 1: 0 means that there is none
 
     def spent(self) -> int:
-        return self.strings.size + self.opens.size + self.controls.size
+        return self.strings.size + self.opens.size + self.controls.size + self.censuses.size
 
     def verdict(self, verdict: VerdictRecord) -> list[int]:
         row = [
@@ -147,22 +149,25 @@ class _Builder:
             ]
             for entry in verdict.transcript[:MAX_ENTRIES]
         ]
-        pairs = compare(verdict.before, verdict.after)
-        shown = [pair for pair in pairs if pair.change] + [pair for pair in pairs if not pair.change]
-        census = [
-            [pair.fd, pair.change.value, self.opened(pair.before), self.opened(pair.after)]
-            for pair in sorted(shown[:MAX_OPEN], key=lambda pair: pair.fd)
-        ]
         return {
             "t": entries,
             "tcut": max(0, len(verdict.transcript) - MAX_ENTRIES),
-            "c": census,
-            "ccut": max(0, len(pairs) - MAX_OPEN),
-            "taken": [int(bool(verdict.before)), int(bool(verdict.after))],
+            "c": self.census(verdict),
             "l": self.text(block(verdict.log, 6_000)),
             "n": [self.text(line(each, 300)) for each in verdict.noise[:20]],
             "ncut": max(0, len(verdict.noise) - 20),
         }
+
+    def census(self, verdict: VerdictRecord) -> int:
+        """Keep both censuses: what differs first if there are too many to show; return their index."""
+        pairs = compare(verdict.before, verdict.after)
+        shown = [pair for pair in pairs if pair.change] + [pair for pair in pairs if not pair.change]
+        rows = tuple(
+            (pair.fd, pair.change.value, self.opened(pair.before), self.opened(pair.after))
+            for pair in sorted(shown[:MAX_OPEN], key=lambda pair: pair.fd)
+        )
+        both = (rows, max(0, len(pairs) - MAX_OPEN), int(bool(verdict.before)), int(bool(verdict.after)))
+        return self.censuses.add(both, both, 16 * len(rows) + 12)
 
     def opened(self, opened: Open | None) -> int:
         """Return an index from 1; 0 for a number that was not open."""

@@ -83,7 +83,6 @@ class Group:
     name: str
     rows: tuple[Row, ...]
     bad: tuple[int, ...]
-    total: int
 
 
 def render(run: Run) -> bytes:
@@ -195,7 +194,7 @@ def _group(folded: Folded, area: Area) -> Group:
         ran = [cell for cell in cells if cell is not None and cell.verdict is not Verdict.UNSUPPORTED]
         bad.append(sum(cell.bad for cell in ran) if ran else -1)
     rows = tuple(_row(folded, case, places[case.id]) for case in area.cases)
-    return Group(line(area.name, 60), rows, tuple(bad), sum(each for each in bad if each > 0))
+    return Group(line(area.name, 60), rows, tuple(bad))
 
 
 def _row(folded: Folded, case: CaseRecord, index: int) -> Row:

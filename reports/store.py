@@ -149,7 +149,7 @@ class _Reader:
 
     def read(self) -> Run:
         try:
-            with self.path.open("rb", opener=_open_nonblocking) as file:
+            with open(self.path, "rb", opener=_open_nonblocking) as file:  # noqa: PTH123 - Path.open takes no opener
                 self.check_file(file)
                 last = self.read_lines(file)
         except OSError as error:

@@ -48,7 +48,7 @@ class Unsupported(Exception):
 
 
 class Failed(Exception):
-    """The implementation raised ``error``, which carried ``result`` all the same (what the method would have returned)."""
+    """The implementation raised ``error``, which carried ``result``: what the method would have returned."""
 
     def __init__(self, error, result):
         Exception.__init__(self, str(error))
@@ -56,7 +56,7 @@ class Failed(Exception):
         self.result = result
 
 
-# --- names and numbers ---------------------------------------------------------------------------------------------
+# --- names and numbers -----------------------------------------------------------------------------------------------
 
 CONSTANTS = {
     name: int(getattr(module, name))
@@ -119,7 +119,7 @@ def ancillary_out(item):
     return reply
 
 
-# --- fields of requests: (name, how to read it, default) ---------------------------------------------------------------
+# --- fields of requests: (name, how to read it, default) -------------------------------------------------------------
 
 REQUIRED = object()
 
@@ -191,7 +191,7 @@ OPTION = ("option", lambda value: value, REQUIRED)  # whose namespace depends on
 RECEIVER = ("receiver", mapping, {})
 
 
-# --- results: from what adapters return to what the protocol writes -----------------------------------------------------
+# --- results: from what adapters return to what the protocol writes --------------------------------------------------
 
 
 def nothing(_):
@@ -271,38 +271,67 @@ OPS = {
     ),
 }
 
-_RIGHTS = ("SCM_RIGHTS", socket.SCM_RIGHTS)
-_SEND = (
-    ("buffers-out", lambda request: len(request.get("buffers", ())) > 1),
-    ("flags-out", lambda request: bool(request.get("flags"))),
+# --- capabilities: what in a request asks for which of them ----------------------------------------------------------
+
+
+def given(name):
+    return lambda request: bool(request.get(name))
+
+
+def missing(name):
+    return lambda request: not request.get(name)
+
+
+def several(name):
+    return lambda request: len(request.get(name, ())) > 1
+
+
+def always(_):
+    return True
+
+
+def beyond_rights(request):
+    """Tell whether a message has control data other than descriptors given as numbers."""
+    rights = ("SCM_RIGHTS", socket.SCM_RIGHTS)
+    levels = ("SOL_SOCKET", socket.SOL_SOCKET)
+    return any(
+        "fds" not in item or item.get("level") not in levels or item.get("type") not in rights
+        for item in request.get("ancillary", ())
+    )
+
+
+SEND = (
+    ("buffers-out", several("buffers")),
+    ("flags-out", given("flags")),
     ("address", lambda request: "address" in request),
     ("empty-out", lambda request: not any(request.get("buffers", ()))),
 )
-_RECEIVE = (
-    ("buffers-in", lambda request: len(request.get("sizes", ())) > 1),
-    ("flags-in", lambda request: bool(request.get("flags"))),
-)
-_RECEIVERS = (
+RECEIVE = (("buffers-in", several("sizes")), ("flags-in", given("flags")))
+ON_TOP = (
     ("plain-receiver", lambda request: not request.get("receiver", {}).get("descriptors", True)),
     ("raising-receiver", lambda request: request.get("receiver", {}).get("raise_at") is not None),
 )
 NEEDS = {
-    "sendmsg": (*_SEND, ("plain-out", lambda request: not request.get("ancillary")), ("several", lambda request: len(request.get("ancillary", ())) > 1), ("ancillary", lambda request: any("fds" not in item or item.get("level") not in ("SOL_SOCKET", socket.SOL_SOCKET) or item.get("type") not in _RIGHTS for item in request.get("ancillary", ())))),
-    "recvmsg": (*_RECEIVE, ("control-length", lambda request: "control" in request)),
-    "send_fds": (*_SEND, ("plain-out", lambda request: not request.get("fds")), ("many", lambda request: len(request.get("fds", ())) > 1), ("single", lambda request: request.get("single", False))),
-    "recv_fds": (*_RECEIVE, ("many", lambda request: request.get("room", 0) > 1), ("single", lambda request: request.get("single", False))),
-    "transport.connect": (("client", lambda _: True), *_RECEIVERS),
-    "transport.listen": (("server", lambda _: True), *_RECEIVERS),
-    "transport.accept": (("server", lambda _: True),),
-    "transport.send_fd": (("owned", lambda request: request.get("give", False)),),
-    "transport.producer": (("producer", lambda _: True),),
-    "transport.reading": (("reading", lambda _: True),),
-    "transport.close": (("abort", lambda request: request.get("abort", False)),),
+    "sendmsg": (
+        *SEND,
+        ("plain-out", missing("ancillary")),
+        ("several", several("ancillary")),
+        ("ancillary", beyond_rights),
+    ),
+    "recvmsg": (*RECEIVE, ("control-length", lambda request: "control" in request)),
+    "send_fds": (*SEND, ("plain-out", missing("fds")), ("many", several("fds")), ("single", given("single"))),
+    "recv_fds": (*RECEIVE, ("many", lambda request: request.get("room", 0) > 1), ("single", given("single"))),
+    "transport.connect": (("client", always), *ON_TOP),
+    "transport.listen": (("server", always), *ON_TOP),
+    "transport.accept": (("server", always),),
+    "transport.send_fd": (("owned", given("give")),),
+    "transport.producer": (("producer", always),),
+    "transport.reading": (("reading", always),),
+    "transport.close": (("abort", given("abort")),),
 }
-"""What in a request asks for which capability of its profile."""
 
 
-# --- adapters ----------------------------------------------------------------------------------------------------------
+# --- adapters --------------------------------------------------------------------------------------------------------
 
 
 def only(items, default):
@@ -327,9 +356,9 @@ def only_nonblock(option):
 class Adapter:
     """What stands between the protocol and an implementation. Methods are named after operations, dots as underscores.
 
-    The sockets here are the socket module's. Each operation gets its fields in the order of `OPS`, decoded; the two of a
-    profile return ``(buffers, ancillary or fds, flags or None, address or None)`` when they receive, and the number of bytes
-    taken (None where the API does not say) when they send. Whatever they raise is reported as the implementation's error.
+    The sockets here are the socket module's. Each operation gets its fields in the order of `OPS`, decoded. Those of a
+    profile return ``(buffers, ancillary or fds, flags or None, address or None)`` when they receive, and the number of
+    bytes taken (None where the API does not say) when they send. What they raise is the implementation's error.
     """
 
     implementation = PYTHON
@@ -469,8 +498,8 @@ class Adapter:
 class Endpoint:
     """A transport (or listener) as the harness knows it, and what its protocol was told.
 
-    ``receiver`` is how the protocol on top is to behave. The adapter calls `opened`, then `descriptor`, `data`, `tell` and
-    `lost` as the implementation calls the protocol; ``transport`` is the adapter's own.
+    ``receiver`` is how the protocol on top is to behave. The adapter calls `opened`, then `descriptor`, `data`, `tell`
+    and `lost` as the implementation calls the protocol; ``transport`` is the adapter's own.
     """
 
     def __init__(self, adapter, receiver, listens=False):
@@ -514,10 +543,10 @@ class Endpoint:
 
 
 class TransportAdapter(Adapter):
-    """An adapter with an event loop. A subclass gives `turn`, `client`, `server`, `release` and the ``transport_`` operations.
+    """An adapter with an event loop: a subclass gives `turn`, `client`, `server`, `release` and more operations.
 
-    ``transport_write``, ``transport_send_fd``, ``transport_producer``, ``transport_reading`` and ``transport_close`` get the
-    `Endpoint` in place of its number. The loop runs in connect, accept, events and reset, and never between requests.
+    ``transport_write``, ``transport_send_fd``, ``transport_producer``, ``transport_reading``, ``transport_close`` get the
+    `Endpoint` in place of its number. The loop runs in connect, accept, events and reset, never between requests.
     """
 
     def __init__(self):
@@ -529,7 +558,7 @@ class TransportAdapter(Adapter):
         raise NotImplementedError
 
     def client(self, endpoint, address):
-        """Begin to connect; `Endpoint.opened` is called in some later turn, or ``endpoint.failure`` set to an exception."""
+        """Begin to connect; a later turn calls `Endpoint.opened`, or sets ``endpoint.failure`` to an exception."""
         raise NotImplementedError
 
     def server(self, listener, address):
@@ -610,7 +639,7 @@ class TransportAdapter(Adapter):
         return endpoint.take()
 
 
-# --- the conversation --------------------------------------------------------------------------------------------------
+# --- the conversation ------------------------------------------------------------------------------------------------
 
 
 def error_name(adapter, error):
@@ -789,7 +818,7 @@ def serve(adapter):
 
 
 def load(path):
-    """Return an instance of the one adapter class in the file ``path``. Raises SystemExit where there is not just one."""
+    """Return an instance of the one adapter class in the file ``path``; SystemExit where there is not just one."""
     module = type(sys)("fdspec_adapter")
     module.__file__ = path
     sys.modules["fdspec_adapter"] = module

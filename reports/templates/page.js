@@ -15,7 +15,7 @@
       if (key === "on") made.addEventListener("click", value);
       else made.setAttribute(key, value);
     }
-    for (const child of children.flat()) if (child !== null && child !== undefined && child !== "") made.append(child);
+    for (const child of children.flat(9)) if (child !== null && child !== undefined && child !== "") made.append(child);
     return made;
   }
 
@@ -108,18 +108,17 @@
     const [target, identity, flags, owner] = D.opens[index - 1];
     return el("td", {}, el("code", {}, target), el("small", {}, [identity, flags, owner ? "owner: " + owner : ""].filter(Boolean).join(" · ")));
   }
-  function census(detail) {
-    if (!detail.c.length) return el("p", { class: "none" }, "No census was taken.");
-    const [before, after] = detail.taken;
-    const differ = detail.c.filter((row) => row[1]).length;
+  function census([pairs, cut, before, after]) {
+    if (!pairs.length) return el("p", { class: "none" }, "No census was taken.");
+    const differ = pairs.filter((row) => row[1]).length;
     const missing = !before ? "The census before the case was not taken: nothing can be compared." :
       !after ? "The census after the case could not be taken: nothing can be compared." : "";
-    const rows = detail.c.map(([fd, change, left, right]) => el("tr", { class: change || "same" },
-      el("td", { class: "at" }, String(fd)), opened(left), missing ? el("td", { class: "none" }, right ? "" : "unknown") : opened(right), el("td", { class: "mark" }, change || "=")));
-    if (missing) rows.forEach((row, index) => { if (detail.c[index][3]) row.cells[2].replaceWith(opened(detail.c[index][3])); });
-    return [el("p", { class: "by" }, missing || (differ ? differ + " of " + detail.c.length + " descriptors differ." : "Both censuses are the same.")),
+    const side = (index) => index || !missing ? opened(index) : el("td", { class: "none" }, "unknown");
+    const rows = pairs.map(([fd, change, left, right]) => el("tr", { class: change || "same" },
+      el("td", { class: "at" }, String(fd)), side(left), side(right), el("td", { class: "mark" }, missing ? "" : change || "=")));
+    return [el("p", { class: "by" }, missing || (differ ? differ + " of " + pairs.length + " descriptors differ." : "Both censuses are the same.")),
       el("div", { class: "wide" }, el("table", { class: "script census" }, heads("fd", "before", "after", "change"), el("tbody", {}, rows))),
-      detail.ccut ? el("p", { class: "none" }, "… " + detail.ccut + " more descriptors are in records.jsonl") : ""];
+      cut ? el("p", { class: "none" }, "… " + cut + " more descriptors are in records.jsonl") : ""];
   }
 
   const section = (title, ...content) => [el("h3", {}, title), ...content];
@@ -133,12 +132,12 @@
     if (one.detail === -1) out.push(el("p", { class: "none" }, "Transcript and censuses were left out to keep this page small; they are in records.jsonl."));
     if (one.detail > 0) {
       const detail = D.details[one.detail - 1];
-      out.push(section("Transcript", transcript(detail)), section("Descriptors before and after", census(detail)));
+      out.push(section("Transcript", transcript(detail)), section("Descriptors before and after", census(D.censuses[detail.c])));
       if (S[detail.l]) out.push(section("The testee's log", el("pre", { class: "log" }, S[detail.l])));
       if (detail.n.length) out.push(section("Noise on standard output", el("pre", { class: "log noise" }, detail.n.map((index) => S[index]).join("\n") + (detail.ncut ? "\n… " + detail.ncut + " more lines" : ""))));
     } else if (!one.detail && !one.expected && !one.observed)
       out.push(el("p", { class: "none" }, one.verdict === "unsupported" ? "The implementation does not offer what this case needs." : "As required; transcripts are kept for the other verdicts."));
-    return out.flat();
+    return out.flat(9).filter(Boolean);
   }
 
   function cellPanel(i, c) {
@@ -202,7 +201,7 @@
   }
   function show(title, content) {
     document.title = title + " – " + head;
-    body.replaceChildren(...content.flat());
+    body.replaceChildren(...content.flat(9).filter(Boolean));
     if (!panel.open) panel.showModal();
     body.scrollTop = 0;
     body.focus({ preventScroll: true });
@@ -285,7 +284,7 @@
   const rows = table ? [...table.querySelectorAll("tr[data-c]")] : [];
   function apply() {
     const asked = $("q").value.toLowerCase().split(/\s+/).filter(Boolean), area = $("area").value, level = $("level").value;
-    const wanted = chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.v);
+    const wanted = chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").flatMap((chip) => chip.dataset.v === "bad" ? [...BAD] : chip.dataset.v);
     const filtered = Boolean(asked.length || area || level || wanted.length);
     let shown = 0;
     const left = new Map();

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fdspec.impls
 import platformdirs
 import pytest
-
-import fdspec.impls
 from fdspec.impls.constants import CONSTANTS
 
 CATALOGUE = Path(fdspec.impls.__file__).parent / "catalogue"
@@ -61,14 +60,11 @@ class Line:
 
     def table(self) -> dict[int, str]:
         """Every open descriptor of the process, from outside."""
-        found = {}
-        for number in os.listdir(f"/proc/{self.process.pid}/fd"):
-            found[int(number)] = os.readlink(f"/proc/{self.process.pid}/fd/{number}")
-        return found
+        return {int(entry.name): str(entry.readlink()) for entry in Path(f"/proc/{self.process.pid}/fd").iterdir()}
 
     def connected(self, kind: str) -> tuple[int, socket.socket]:
         """Connect the testee to a socket of ours: its number there, and our end."""
-        path = str(self.directory / f"s{self.id}")
+        path = str(self.directory / f"s{self.process.pid}-{self.id}")
         if kind == "dgram":
             ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             ours.bind(path)
@@ -166,10 +162,10 @@ def send(ours: socket.socket, data: bytes, paths: list[Path]) -> None:
 def receive(ours: socket.socket, size: int = 65536) -> tuple[bytes, list[str]]:
     data, numbers, flags, _ = socket.recv_fds(ours, size, 16)
     assert flags & socket.MSG_CTRUNC == 0
-    names = [os.readlink(f"/proc/self/fd/{number}") for number in numbers]
+    targets = [str(Path(f"/proc/self/fd/{number}").readlink()) for number in numbers]
     for number in numbers:
         os.close(number)
-    return data, names
+    return data, targets
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -462,7 +458,7 @@ def test_a_number_that_the_api_cannot_take_is_a_conversion_error(testee: Line, b
         assert str(big) in error["message"]
 
 
-# --- nothing is compensated for: what the pinned releases do wrong must be seen through the adapter ---------------------
+# --- nothing is compensated for: what the pinned releases do wrong is seen through the adapter ---
 
 
 def test_a_panic_of_the_implementation_ends_the_testee(driver: Line, files: list[Path]) -> None:

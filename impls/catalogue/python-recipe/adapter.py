@@ -1,7 +1,7 @@
 """The two example functions of the documentation of `socket.sendmsg` and `socket.recvmsg`, as many programs have them.
 
-They do what the documentation says of them, to the letter: send a list of descriptors over an AF_UNIX socket; receive up to
-``maxfds`` descriptors, ignoring unexpected conditions such as control messages that have nothing to do with it.
+They do what the documentation says of them, to the letter: send a list of descriptors over an AF_UNIX socket; receive
+up to ``maxfds`` descriptors, ignoring unexpected conditions such as control messages that have nothing to do with it.
 """
 
 import array

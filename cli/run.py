@@ -1,0 +1,176 @@
+"""``fdspec run``: prepare the implementations, run pytest in this process, show what came of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ..impls.setup import Unavailable, prepare
+from .errors import HARNESS, NO_START, OK, USAGE, Stop
+from .found import explain_missing, manifests, progress
+from .options import implementations, selecting
+
+CONFORMANCE = Path(__file__).parent.parent / "conformance"
+RECORDS = "records.jsonl"
+OUT = "fdspec-out"
+_PYTEST = "fdspec.pytest"
+
+
+def _jobs(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"auto|logical|[0-9]{1,4}", value):
+        raise click.BadParameter(f"a number, or 'auto', expected, {value!r} came")
+    return value
+
+
+class _Run(click.Command):
+    """A command that leaves what stands after ``--`` alone."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Cut the arguments at ``--``."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[_PYTEST] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show that there is a ``--``."""
+        return [*super().collect_usage_pieces(ctx), "[-- PYTEST ARGUMENTS...]"]
+
+
+@click.command("run", cls=_Run)
+@implementations
+@selecting
+@click.option("-n", "jobs", metavar="JOBS", callback=_jobs, help="Worker processes; 'auto' for one a core.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Directory for the records and reports [default: a new one in {OUT}/].",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first case that does not pass.")
+def command(
+    names: tuple[str, ...],
+    patterns: tuple[str, ...],
+    level: str | None,
+    types: tuple[str, ...],
+    profiles: tuple[str, ...],
+    jobs: str | None,
+    out: Path | None,
+    fail_fast: bool,
+) -> int:
+    """Run the conformance cases against implementations.
+
+    Without -i it tests every implementation that can be had on this machine. Records are written as verdicts come, so an
+    interrupted run (exit 4) keeps what it saw. What stands after -- goes to pytest.
+    """
+    pytest_arguments: list[str] = click.get_current_context().meta[_PYTEST]
+    available = _prepare(names)
+    if not available:
+        return NO_START if names else _nothing()
+    directory = _directory(out)
+    options = [*(f"--fdspec-impl={name}" for name in dict.fromkeys(names))] or ["--fdspec-all"]
+    options += [f"--fdspec-case={pattern}" for pattern in patterns]
+    options += [f"--fdspec-level={level}"] if level else []
+    options += [f"--fdspec-type={kind}" for kind in dict.fromkeys(types)]
+    options += [f"--fdspec-profile={profile}" for profile in dict.fromkeys(profiles)]
+    options += [f"--fdspec-out={directory}"]
+    options += ["--exitfirst"] if fail_fast else []
+    return _finish(directory, _pytest(options, jobs, pytest_arguments))
+
+
+def _prepare(names: tuple[str, ...]) -> bool:
+    """Set up what was asked for; tell what cannot be had by name. Returns whether anything can."""
+    found = False
+    for manifest in manifests(names):
+        with progress() as show:
+            prepared = prepare(manifest, show)
+        if not isinstance(prepared, Unavailable):
+            found = True
+        elif names:
+            click.echo(f"fdspec: {explain_missing(prepared)}", err=True)
+    return found
+
+
+def _nothing() -> int:
+    raise Stop("no implementation of the catalogue can be had here; `fdspec impls` says why", NO_START)
+
+
+def _directory(out: Path | None) -> Path:
+    """Return where the records go, absolute."""
+    if out is not None:
+        directory = out.absolute()
+        if (directory / RECORDS).exists():
+            raise Stop(f"{out / RECORDS} exists, and records are never overwritten: name another directory by --out")
+    else:
+        run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        directory = Path(OUT).absolute() / run
+        try:
+            directory.parent.mkdir(exist_ok=True)
+            (directory.parent / ".gitignore").write_text("*\n")
+        except OSError as fault:
+            raise Stop(f"{directory.parent} cannot be made: {fault.strerror}; --out names another directory") from fault
+    return directory
+
+
+def _pytest(options: list[str], jobs: str | None, arguments: list[str]) -> int:
+    """Run pytest in this process, away from the caller's own configuration of it.
+
+    Third-party plugins are loaded only where arguments for pytest were given, as they may be meant for one: plugins cost
+    time. pytest-xdist is loaded where it is used.
+    """
+    import pytest  # noqa: PLC0415 - after the usage has been checked
+
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    isolated = ["-c", os.devnull, f"--rootdir={CONFORMANCE}", "-p", "no:cacheprovider"]
+    parallel = ["-n", str(jobs), "--dist", "loadgroup"] if jobs not in {None, "0"} else []
+    if not arguments:
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        isolated += ["-p", "fdspec", *(["-p", "xdist"] if parallel else [])]
+    quiet = ["-q", "--no-header", "--tb=no", "-rE"]
+    return int(pytest.main([str(CONFORMANCE), *isolated, *quiet, *options, *parallel, *arguments]))
+
+
+def _finish(directory: Path, status: int) -> int:
+    """Show the summary, write the reports, and return the exit code."""
+    from ..reports import store, terminal, write  # noqa: PLC0415 - after the run
+
+    records = directory / RECORDS
+    if not records.exists():  # pytest has said what was wrong
+        return USAGE if status in {4, 5} else HARNESS
+    try:
+        run = store.load(records, allow_incomplete=True)
+    except store.RecordsError as fault:
+        raise Stop(f"the records of this run cannot be read: {fault}", HARNESS) from fault
+    if sys.stdout.isatty():
+        from rich.console import Console  # noqa: PLC0415 - slow to import
+
+        Console(highlight=False).print(terminal.render(run))
+    else:
+        click.echo(terminal.summary(run, 100), nl=False)
+    footer = run.footer
+    try:
+        paths = write.write_all(records, directory, allow_incomplete=True)
+    except write.WriteError as fault:
+        raise Stop(str(fault), HARNESS) from fault
+    click.echo(f"records  {_shown(records)}\nreport   {_shown(paths.html)}\nJUnit    {_shown(paths.junit)}")
+    if footer is None:
+        raise Stop(
+            f"the run ended without its last record; {len(run.verdicts)} verdicts are kept in {records}", HARNESS
+        )
+    if not footer.complete:
+        click.echo(
+            f"fdspec: {footer.note or 'incomplete'}: {len(run.verdicts)} verdicts are kept in {records}", err=True
+        )
+    if footer.exit_code == OK and status != OK:
+        raise Stop(f"pytest ended with {status} although no verdict is bad: the harness failed", HARNESS)
+    return footer.exit_code
+
+
+def _shown(path: Path) -> str:
+    """Return ``path`` as it is shortest to type from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

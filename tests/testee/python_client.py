@@ -1,0 +1,128 @@
+"""A testee written in Python, driven by JSON lines from outside, its descriptors counted from outside."""
+
+import array
+import json
+import os
+import select
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any, Self
+
+import fdspec.impls
+import msgspec
+from fdspec.impls.interpreters import find
+from fdspec.impls.protocol.messages import REQUESTS
+
+IMPLS = Path(fdspec.impls.__file__).parent
+TESTEE = IMPLS / "testee" / "fdspec_testee.py"
+TYPES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "seqpacket": socket.SOCK_SEQPACKET}
+RESULTS = {request.__struct_config__.tag: request.result_type for request in REQUESTS}
+PATIENCE = 20.0
+
+
+def interpreters(oldest: int = 6) -> list[str]:
+    """Return one interpreter for each Python 3 of this machine, from 3.``oldest`` on."""
+    found = [find(f"==3.{minor}.*") for minor in range(oldest, 16)]
+    return [str(one.path) for one in found if one is not None]
+
+
+def adapter(name: str) -> Path:
+    return IMPLS / "catalogue" / name / "adapter.py"
+
+
+def rights(*fds: int) -> list[dict[str, Any]]:
+    return [{"level": "SOL_SOCKET", "type": "SCM_RIGHTS", "fds": list(fds)}]
+
+
+def numbers(ancillary: list[dict[str, Any]]) -> list[int]:
+    """Return the descriptors in the ancillary data of a reply, whichever way it shows them."""
+    found = []
+    for item in ancillary:
+        assert (item["level"], item["type"]) == ("SOL_SOCKET", "SCM_RIGHTS")
+        found += item["fds"] if "fds" in item else array.array("i", bytes.fromhex(item["data"]))
+    return found
+
+
+class Testee:
+    """A testee as a child process. Every reply is checked against the shape that the protocol gives it."""
+
+    __test__ = False
+
+    def __init__(self, interpreter: str, path: Path, directory: Path) -> None:
+        command = [interpreter, "-I", str(TESTEE), str(path)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=directory, bufsize=0)
+        self.id = 0
+        self.hello = self.get("hello", version=1, constants={})
+        self.baseline = self.descriptors()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.process.stdin.close()
+        if kind is not None:
+            self.process.kill()
+        code = self.process.wait(PATIENCE)
+        for pipe in (self.process.stdout, self.process.stderr):
+            pipe.close()
+        assert kind is not None or code == 0
+
+    def write(self, data: bytes) -> None:
+        self.process.stdin.write(data)
+
+    def read(self) -> dict[str, Any]:
+        data = b""
+        while not data.endswith(b"\n"):
+            assert select.select([self.process.stdout], [], [], PATIENCE)[0], "no reply"
+            data += (piece := os.read(self.process.stdout.fileno(), 1 << 20))
+            assert piece, f"the testee ended: {self.process.stderr.read().decode()}"
+        assert data.count(b"\n") == 1
+        return json.loads(data)
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        self.id += 1
+        self.write(json.dumps({"id": self.id, "op": op, **fields}).encode() + b"\n")
+        reply = self.read()
+        assert reply.pop("id") == self.id
+        assert len(reply) == 1
+        assert set(reply) <= {"result", "error", "unsupported"}
+        if "result" in reply:
+            msgspec.convert(reply["result"], RESULTS[op])
+        return reply
+
+    def get(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Ask and return the result, which there must be."""
+        reply = self.ask(op, **fields)
+        assert "result" in reply, reply
+        return reply["result"]
+
+    def error(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Ask and return the error, which there must be."""
+        reply = self.ask(op, **fields)
+        assert "error" in reply, reply
+        return reply["error"]
+
+    def unsupported(self, op: str, **fields: Any) -> str:
+        """Ask and return why it is unsupported, which it must be."""
+        reply = self.ask(op, **fields)
+        assert "unsupported" in reply, reply
+        return reply["unsupported"]
+
+    def steps(self, *steps: dict[str, Any], go_on: bool = False) -> list[dict[str, Any]]:
+        return self.get("steps", steps=list(steps), go_on=go_on)["replies"]
+
+    def descriptors(self) -> dict[int, str]:
+        """Return the open descriptors with what they refer to, from outside."""
+        directory = f"/proc/{self.process.pid}/fd"
+        return {int(number): os.readlink(f"{directory}/{number}") for number in os.listdir(directory)}
+
+    def new(self) -> list[int]:
+        """Return the numbers that were not open before the first case."""
+        return sorted(set(self.descriptors()) - set(self.baseline))
+
+    def reset(self, *close: int) -> None:
+        """End the case, and see that nothing is left of it."""
+        assert self.get("reset", close=list(close)) == {"failed": []}
+        assert self.descriptors() == self.baseline
