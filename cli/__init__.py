@@ -1,7 +1,7 @@
 """The command ``fdspec``: one module per verb, each imported when it is asked for.
 
-Exit codes: 0 as expected; 1 not as expected; 2 wrong usage, or no case selected; 3 an implementation could not start; 4 the
-harness itself failed, or the run was interrupted. Nothing ends in a traceback.
+Exit codes: 0 as expected; 1 not as expected; 2 wrong usage, or no case selected; 3 an implementation could not start;
+4 the harness itself failed, or the run was interrupted. Nothing ends in a traceback.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ VERBS: dict[str, tuple[str, str]] = {
 """Verbs with their modules and what they do; a module's command is called ``command``."""
 
 _EPILOG = (
-    "Exit codes: 0 as expected; 1 not as expected; 2 wrong usage, or no case selected; 3 an implementation could not start; "
-    "4 the harness itself failed, or the run was interrupted."
+    "Exit codes: 0 as expected; 1 not as expected; 2 wrong usage, or no case selected; 3 an implementation could not "
+    "start; 4 the harness itself failed, or the run was interrupted."
 )
 
 
 class _Verbs(click.Group):
     """A group whose commands are imported when they are used, so that a run starts fast."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
         """Return the verbs in the order of use."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         """Import the verb."""
         found = VERBS.get(cmd_name)
         return importlib.import_module(f".{found[0]}", __package__).command if found else None

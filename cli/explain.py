@@ -69,7 +69,9 @@ def _requirement(requirement: Requirement, suite: Suite, *, whole: bool) -> list
         lines += textwrap.wrap(source.text, _WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12)
         lines += [" " * 12 + source.link] if source.link else []
     lines += [f"  permitted {name}: {meaning}" for name, meaning in requirement.outcomes.items()]
-    lines += [f"  tested by {peer}" for peer in requirement.peers]
+    if requirement.peers:
+        peers = ", ".join(requirement.peers)
+        lines += textwrap.wrap(f"elsewhere {peers}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 12)
     if whole:
         cases = suite.checking(requirement.id)
         lines += [f"  case      {case.id}: {case.summary}" for case in cases] or ["  case      none checks it yet"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import click
 
 from ..impls.manifest import Manifest, ManifestError
-from ..impls.registry import UnknownImplementation, everything, find
+from ..impls.registry import CATALOGUE, UnknownImplementation, everything, find
 from ..impls.setup import Progress, Unavailable
 from .errors import Stop
 
@@ -23,11 +23,15 @@ def manifests(names: Iterable[str]) -> list[Manifest]:
     by_id: dict[str, Manifest] = {}
     for manifest in found:
         other = by_id.setdefault(manifest.id, manifest)
-        if other is not manifest:
-            raise Stop(
-                f"two manifests have the id {manifest.id!r}: {other.file} and {manifest.file}; give one another id"
-            )
-    return found
+        if not other.file.samefile(manifest.file):
+            files = f"{other.file} and {manifest.file}"
+            raise Stop(f"two manifests have the id {manifest.id!r}: {files}; give one another id")
+    return list(by_id.values())
+
+
+def name_of(manifest: Manifest) -> str:
+    """Return what must be typed for ``manifest`` from anywhere: its id, or its path."""
+    return manifest.id if manifest.here.parent == CATALOGUE else str(manifest.file)
 
 
 def explain_missing(missing: Unavailable) -> str:

@@ -18,7 +18,7 @@ from .table import columns
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One implementation as it stands here. ``state``: available, pending or unavailable; ``reason``: why not available."""
+    """One implementation as it stands here. ``state``: available, pending or unavailable; ``reason``: why not."""
 
     id: str
     name: str
@@ -40,7 +40,7 @@ class Row(msgspec.Struct, frozen=True):
 def command(names: tuple[str, ...], build: bool, as_json: bool) -> int:
     """List the implementations: id, version, profiles, and whether each can be had here.
 
-    The version is what the testee says when it is started. With -i, exit 3 tells that one of those named is unavailable.
+    The version is what the testee says when it is started. With -i, exit 3 tells that one of them is unavailable.
     """
     rows = [_row(manifest, build) for manifest in manifests(names)]
     if as_json:

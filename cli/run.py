@@ -8,13 +8,18 @@ import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..impls.manifest import Manifest
 from ..impls.setup import Unavailable, prepare
 from .errors import HARNESS, NO_START, OK, USAGE, Stop
-from .found import explain_missing, manifests, progress
+from .found import explain_missing, manifests, name_of, progress
 from .options import implementations, selecting
+
+if TYPE_CHECKING:
+    import pytest
 
 CONFORMANCE = Path(__file__).parent.parent / "conformance"
 RECORDS = "records.jsonl"
@@ -64,15 +69,15 @@ def command(
 ) -> int:
     """Run the conformance cases against implementations.
 
-    Without -i it tests every implementation that can be had on this machine. Records are written as verdicts come, so an
-    interrupted run (exit 4) keeps what it saw. What stands after -- goes to pytest.
+    Without -i it tests every implementation that can be had on this machine. Records are written as verdicts come, so
+    an interrupted run (exit 4) keeps what it saw. What stands after -- goes to pytest.
     """
     pytest_arguments: list[str] = click.get_current_context().meta[_PYTEST]
-    available = _prepare(names)
-    if not available:
+    chosen = manifests(names)
+    if not _prepare(chosen, named=bool(names)):
         return NO_START if names else _nothing()
     directory = _directory(out)
-    options = [*(f"--fdspec-impl={name}" for name in dict.fromkeys(names))] or ["--fdspec-all"]
+    options = [f"--fdspec-impl={name_of(manifest)}" for manifest in chosen] if names else ["--fdspec-all"]
     options += [f"--fdspec-case={pattern}" for pattern in patterns]
     options += [f"--fdspec-level={level}"] if level else []
     options += [f"--fdspec-type={kind}" for kind in dict.fromkeys(types)]
@@ -82,15 +87,15 @@ def command(
     return _finish(directory, _pytest(options, jobs, pytest_arguments))
 
 
-def _prepare(names: tuple[str, ...]) -> bool:
+def _prepare(chosen: list[Manifest], *, named: bool) -> bool:
     """Set up what was asked for; tell what cannot be had by name. Returns whether anything can."""
     found = False
-    for manifest in manifests(names):
+    for manifest in chosen:
         with progress() as show:
             prepared = prepare(manifest, show)
         if not isinstance(prepared, Unavailable):
             found = True
-        elif names:
+        elif named:
             click.echo(f"fdspec: {explain_missing(prepared)}", err=True)
     return found
 
@@ -119,8 +124,8 @@ def _directory(out: Path | None) -> Path:
 def _pytest(options: list[str], jobs: str | None, arguments: list[str]) -> int:
     """Run pytest in this process, away from the caller's own configuration of it.
 
-    Third-party plugins are loaded only where arguments for pytest were given, as they may be meant for one: plugins cost
-    time. pytest-xdist is loaded where it is used.
+    Plugins cost time: third-party ones are loaded only where arguments for pytest were given, as they may be meant for
+    one, and pytest-xdist only where it is used.
     """
     import pytest  # noqa: PLC0415 - after the usage has been checked
 
@@ -130,8 +135,24 @@ def _pytest(options: list[str], jobs: str | None, arguments: list[str]) -> int:
     if not arguments:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         isolated += ["-p", "fdspec", *(["-p", "xdist"] if parallel else [])]
-    quiet = ["-q", "--no-header", "--tb=no", "-rE"]
-    return int(pytest.main([str(CONFORMANCE), *isolated, *quiet, *options, *parallel, *arguments]))
+    quiet = ["-q", "--no-header", "--tb=no", "-r", "N", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    watch = _Watch()
+    status = int(pytest.main([str(CONFORMANCE), *isolated, *quiet, *options, *parallel, *arguments], plugins=[watch]))
+    for fault in watch.faults:
+        click.echo(f"fdspec: {fault}", err=True)
+    return status
+
+
+class _Watch:
+    """Keeps what the quiet output of pytest leaves out: why a module of the suite could not be collected."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep the reason of a failure."""
+        if report.failed:
+            self.faults.append(f"{report.nodeid} could not be collected:\n{report.longreprtext}")
 
 
 def _finish(directory: Path, status: int) -> int:

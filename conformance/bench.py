@@ -16,8 +16,7 @@ import os
 import shutil
 import socket
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +89,10 @@ class Bench:
         self._objects: Objects | None = None
         self._failure: StartFailed | None = None
         self._log_mark = 0
-        self._began = 0.0
         self._own = 0
         self._hello: HelloResult | None = None
+        self.outcome = ""
+        """The named outcome of the last case, where its requirement permits several."""
         self.lines: list[Line] = []
         """The transcript of the present case, or of the last one."""
         self.noise: list[str] = []
@@ -138,22 +138,38 @@ class Bench:
 
     # --- a case --------------------------------------------------------------------------------------------------------
 
-    def begin(self, profile: Profile, type_: SocketType, *, side: str = "", receiver: Receiver | None = None) -> Link:
-        """Connect the implementation in ``profile`` and return the link. Raises `TesteeError`."""
+    def begin(
+        self,
+        profile: Profile,
+        type_: SocketType,
+        *,
+        side: str = "",
+        receiver: Receiver | None = None,
+        needs: Sequence[str] = (),
+    ) -> Link:
+        """Connect the implementation in ``profile`` and return the link. Raises `TesteeError`.
+
+        ``needs``: capabilities without which the case is unsupported, and nothing is asked.
+        """
         testee = self.testee
-        self.lines = testee.lines = []
-        self.noise = testee.noise = []
-        self._log_mark = testee.log_mark()
-        self._began = time.monotonic()
+        self._new_page(testee)
         offer = testee.hello.profiles.get(profile)
         if offer is None:
             raise Broken("profile", f"the manifest lists profile {profile.value}, hello does not offer it")
         if type_ not in offer.types:
             raise Unsupported("type", f"{type_.value} sockets are not offered in profile {profile.value}")
-        if side and side not in offer.capabilities:
-            raise Unsupported("capability", f"{side} is not offered in profile {profile.value}")
+        for capability in (*([side] if side else []), *needs):
+            if capability not in offer.capabilities:
+                raise Unsupported("capability", f"{capability} is not offered in profile {profile.value}")
         self._warm_up(profile, type_, side)
+        self._new_page(testee)
         return self._connect(profile, type_, side, receiver or Receiver())
+
+    def _new_page(self, testee: Testee) -> None:
+        """Begin a transcript."""
+        self.lines = testee.lines = []
+        self.noise = testee.noise = []
+        self._log_mark = testee.log_mark()
 
     def _warm_up(self, profile: Profile, type_: SocketType, side: str) -> None:
         """Connect once and reset, so that what a runtime opens for itself on first use is in the baseline."""
@@ -251,6 +267,7 @@ class Bench:
     def settle(self) -> Account:
         """End the case: reset, count, and say what is wrong. Never raises a `TesteeError`."""
         link = self._link
+        self.outcome = link.outcome if link is not None else ""
         if link is None:
             self._release()
             return Account([], [], [])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import UNSET
 
+from ..impls.constants import errno_name
 from ..impls.errors import Broken, Unsupported
 from ..impls.process import Line, Testee
 from ..impls.protocol import Reply
@@ -59,6 +60,8 @@ class Link:
         """Numbers that the implementation handed over."""
         self.fd = -1
         self.side = ""
+        self.outcome = ""
+        """Which of several permitted outcomes occurred, by the name that the requirement gives it."""
         self._limited: tuple[int, int] | None = None
         self.peer = connect(self)
 
@@ -155,6 +158,16 @@ class Link:
     def option(self, level: str, name: str, value: int) -> None:
         """Set an option on the socket under test."""
         self.do(Setopt(fd=self.fd, level=level, option=name, value=value))
+
+    def try_option(self, level: str, name: str, value: int) -> None:
+        """Set an option that this kernel may lack. Raises `Unsupported` where it does."""
+        reply = self.ask(Setopt(fd=self.fd, level=level, option=name, value=value))
+        if reply.error is None:
+            return
+        why = errno_name(reply.error.errno)
+        if why in ("ENOPROTOOPT", "EOPNOTSUPP"):
+            raise Unsupported("platform", f"this kernel has no {name}: {why}")
+        raise Broken("operation", f"setopt {name} failed: {reply.error.type} {why} {reply.error.message}")
 
     def get_option(self, level: str, name: str) -> int:
         """Return an option of the socket under test."""

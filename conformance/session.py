@@ -188,8 +188,7 @@ class Session:
         bench = self.bench(target.implementation)
         case = cast("Case", case_of(getattr(item, "function", None)))
         try:
-            link = bench.begin(target.profile, target.type, side=target.side, receiver=case.receiver)
-            link.require(*case.needs)
+            link = bench.begin(target.profile, target.type, side=target.side, receiver=case.receiver, needs=case.needs)
         except Unsupported as reason:
             account = bench.settle()
             item.stash[ACCOUNT] = account
@@ -268,6 +267,8 @@ class Session:
     ) -> VerdictRecord:
         case = cast("Case", case_of(item.function))
         variant = "-".join(part for part in (target.side, _extra(item)) if part)
+        bench = self._benches.get(target.implementation)
+        outcome = bench.outcome if bench is not None else ""
         if problem.verdict not in BAD:
             return VerdictRecord(
                 implementation=target.implementation,
@@ -279,9 +280,9 @@ class Session:
                 reason=problem.reason,
                 observed=shorten(problem.message),
                 duration=round(duration, 6),
+                outcome=outcome,
             )
         account = item.stash.get(ACCOUNT, Account([], [], []))
-        bench = self._benches.get(target.implementation)
         return VerdictRecord(
             implementation=target.implementation,
             case=case.id,
@@ -293,6 +294,7 @@ class Session:
             expected=shorten(f"{case.summary}\n{_statement(raised)}".strip()),
             observed=shorten(problem.message),
             duration=round(duration, 6),
+            outcome=outcome,
             transcript=entries(bench.lines) if bench is not None else [],
             before=account.before,
             after=account.after,

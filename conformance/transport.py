@@ -71,6 +71,8 @@ class TransportLink(Link):
         self.receiver = receiver
         self.transport = 0
         self.wanted_side = side
+        self.lost: Event | None = None
+        """The loss of the connection, once the protocol was told of it."""
         super().__init__(testee, table, objects, type_, connect)
 
     @property
@@ -126,6 +128,7 @@ class TransportLink(Link):
         numbers = [one.fd for one in result.events if one.event == "descriptor" and isinstance(one.fd, int)]
         data = b"".join(bytes.fromhex(one.data) for one in result.events if isinstance(one.data, str))
         lost = next((one for one in result.events if one.event == "lost"), None)
+        self.lost = self.lost or lost
         return Heard(result.events, numbers, self.adopt(numbers), data, lost, [one.event for one in result.events])
 
     def settle(self) -> Heard:
@@ -133,5 +136,7 @@ class TransportLink(Link):
         return self.events(wait=0.0)
 
     def until_lost(self) -> Heard:
-        """Run the event loop until the connection is lost."""
-        return self.events(event="lost")
+        """Run the event loop until the connection is lost. A loss that was told before is told again."""
+        if self.lost is None:
+            return self.events(event="lost")
+        return Heard([self.lost], [], [], b"", self.lost, [self.lost.event])

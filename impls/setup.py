@@ -1,7 +1,7 @@
 """Environments: what an implementation needs is looked for, and what it is built of is built, once.
 
-Each implementation has an environment of its own in the user's cache directory (``FDSPEC_CACHE`` moves it), named by its
-id and a fingerprint of everything it was built from; ``.ready`` is written last, so a half-built one is built again.
+Each implementation has an environment of its own in the user's cache directory (``FDSPEC_CACHE`` moves it), named by
+its id and a fingerprint of all that it was built from; ``.ready`` is written last, so a half-built one is built again.
 Two runs never build the same one at once. What is missing or fails makes the implementation `Unavailable`, no error.
 """
 
@@ -39,8 +39,8 @@ _KEPT_DAYS = 30
 class Prepared:
     """An implementation that can be started.
 
-    ``command`` has an absolute program first; ``environment`` is what the testee gets beside the harness's few variables;
-    ``python`` is the interpreter that ``{python}`` stands for; ``directory`` is the private environment, if there is one.
+    ``command`` has an absolute program first; ``environment`` is what the testee gets beside the harness's few
+    variables; ``python`` is what ``{python}`` stands for; ``directory`` is the private environment, if there is one.
     """
 
     manifest: Manifest

@@ -31,7 +31,7 @@ class Pair:
 
 
 def compare(before: Iterable[Open], after: Iterable[Open]) -> tuple[Pair, ...]:
-    """Return every number of both censuses, ascending. A census that is empty was not taken, and nothing is said to differ."""
+    """Return every number of both censuses, ascending. An empty census was not taken: nothing is said to differ."""
     left = {each.fd: each for each in before}
     right = {each.fd: each for each in after}
     known = bool(left and right)
@@ -64,7 +64,7 @@ _STATUS = {
     0o1000000: "O_NOATIME",
     0o10000000: "O_PATH",
 }
-_SILENT = 0o100000 | 0o400000 | 0o2000000  # O_LARGEFILE, O_NOFOLLOW; O_CLOEXEC is shown as what it is, a descriptor flag
+_SILENT = 0o100000 | 0o400000 | 0o2000000  # O_LARGEFILE, O_NOFOLLOW, O_CLOEXEC (shown as the descriptor's flag it is)
 
 
 def flags(opened: Open) -> str:

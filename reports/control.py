@@ -19,7 +19,9 @@ _TYPES = {
     35: "SCM_TIMESTAMPNS",
     37: "SCM_TIMESTAMPING",
 }
-_NARROW = frozenset({"i386", "i486", "i586", "i686", "armv6l", "armv7l", "armv8l", "arm", "mips", "mipsel", "ppc", "riscv32"})
+_NARROW = frozenset(
+    {"i386", "i486", "i586", "i686", "armv6l", "armv7l", "armv8l", "arm", "mips", "mipsel", "ppc", "riscv32"}
+)
 _BIG = frozenset({"s390", "s390x", "ppc", "ppc64", "mips", "mips64", "sparc", "sparc64", "parisc", "armeb"})
 
 

@@ -11,7 +11,7 @@ from .fold import READING, Folded
 from .text import block, bound, line
 
 DETAIL_BUDGET = 2_000_000
-"""Bytes (about) of transcripts, censuses and logs in a page; what does not fit is in the records, and the page says so."""
+"""Bytes (about) of transcripts, censuses and logs in a page; of what does not fit the page says so."""
 TEXT_BUDGET = 3_000_000
 """Bytes (about) of expected and observed texts; beyond it they are cut short."""
 MAX_ENTRIES = 200
@@ -188,17 +188,19 @@ class _Builder:
         note = bound(control.note, 200)
         if len(control.data) > len(data):
             note = f"{note}; " * bool(note) + f"{len(control.data) - len(data)} more bytes not shown"
-        return self.controls.add(text, [data.hex(), messages, note, self.how.word], 2 * len(data) + 60 * len(messages) + 20)
+        return self.controls.add(
+            text, [data.hex(), messages, note, self.how.word], 2 * len(data) + 60 * len(messages) + 20
+        )
 
 
 def build(folded: Folded, detail_budget: int = DETAIL_BUDGET, text_budget: int = TEXT_BUDGET) -> bytes:
-    """Return the data as JSON that may stand in a ``script`` element: no ``<``, ``>``, ``&``, U+2028 or U+2029 in it."""
+    """Return the data as JSON that may stand in a ``script`` element: no ``<``, ``>``, ``&``, U+2028 or U+2029."""
     data = _Builder(folded, detail_budget, text_budget).build()
     return msgspec.json.encode(data).decode().translate(_UNSAFE).encode()
 
 
 def template(verdict: VerdictRecord) -> str:
-    """Return the command that reproduces a verdict, with what differs from cell to cell replaced, so that it repeats."""
+    """Return the command that reproduces a verdict, with what differs from cell to cell replaced by marks."""
     text = line(verdict.reproduce, 2_000)
     for mark, part in zip(_PLACEHOLDERS, _parts(verdict), strict=True):
         if len(part) > 2:

@@ -1,4 +1,4 @@
-"""A run, arranged for reading: the verdicts of a case on an implementation folded into one cell, areas in order, counts."""
+"""A run, arranged for reading: the verdicts of a case on an implementation in one cell, areas in order, counts."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ _LETTERS: dict[Verdict, str] = {
     Verdict.CRASH: "C",
     Verdict.TIMEOUT: "T",
     Verdict.BROKEN: "B",
-    Verdict.UNSUPPORTED: "–",
+    Verdict.UNSUPPORTED: "\N{EN DASH}",
 }
-_WORDS: dict[Verdict, str] = {Verdict.PASS: "✓", Verdict.UNSUPPORTED: "–"}
+_WORDS: dict[Verdict, str] = {Verdict.PASS: "✓", Verdict.UNSUPPORTED: "\N{EN DASH}"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Group:
 
 
 def render(run: Run) -> bytes:
-    """Return the page, UTF-8. The matrix is in the HTML; details are made on click from the JSON that the page carries."""
+    """Return the page, UTF-8. The matrix is in the HTML; details are made on click from the page's own JSON."""
     folded = fold(run)
     return _page(folded, embed.build(folded)).encode()
 
@@ -101,8 +101,8 @@ def _hash(text: str) -> str:
 
 
 def _page(folded: Folded, data: bytes) -> str:
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only who writes a page pays for it
+    from markupsafe import Markup  # noqa: PLC0415 - the same
 
     style, script = _resource("page.css"), _resource("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -149,7 +149,10 @@ def _title(folded: Folded) -> str:
 def _facts(header: Header) -> tuple[tuple[str, str], ...]:
     platform = header.platform
     facts = [
-        ("Started", header.started.replace("T", " ").removesuffix("Z") + (" UTC" if header.started.endswith("Z") else "")),
+        (
+            "Started",
+            header.started.replace("T", " ").removesuffix("Z") + (" UTC" if header.started.endswith("Z") else ""),
+        ),
         ("Kernel", f"{platform.system} {platform.release} ({platform.machine})"),
         ("Python", platform.python),
         ("fdspec", header.fdspec),

@@ -35,21 +35,21 @@ _STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
 
 
 def render(run: Run) -> bytes:
-    """Return the document, UTF-8. A crash, a timeout and a broken adapter are errors, a wrong answer and a leak are failures.
+    """Return the document, UTF-8: crash, timeout and broken adapter are errors, a wrong answer and a leak failures.
 
-    An implementation that is not available is a skipped test with its reason. An incomplete run is a test in error, so that no
-    consumer takes it for green.
+    An implementation that is not available is a skipped test with its reason. An incomplete run is a test in error, so
+    that no consumer takes it for green.
     """
     folded = fold(run)
     root = Element("testsuites", name="fdspec")
     if run.incomplete:
-        suite = SubElement(root, "testsuite", name="fdspec", **_stamp(run))
-        case = SubElement(suite, "testcase", name="the run is complete", classname="fdspec", time="0.000")
-        SubElement(case, _Tag.ERROR, type="incomplete", message=line(run.incomplete))
+        suite = _add(root, "testsuite", name="fdspec", **_stamp(run))
+        case = _add(suite, "testcase", name="the run is complete", classname="fdspec", time="0.000")
+        _add(case, _Tag.ERROR, type="incomplete", message=line(run.incomplete))
     cases = {case.id: case for case in run.cases}
     how = layout(run.header.platform.machine)
     for implementation in run.implementations:
-        suite = SubElement(root, "testsuite", name=line(implementation.id), **_stamp(run))
+        suite = _add(root, "testsuite", name=line(implementation.id), **_stamp(run))
         _properties(suite, implementation, run)
         _tests(suite, implementation, folded, cases, how)
     for suite in root:
@@ -57,6 +57,10 @@ def render(run: Run) -> bytes:
     _total(root)
     indent(root)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="utf-8") + b"\n"
+
+
+def _add(parent: Element, tag: str, **attributes: str) -> Element:
+    return SubElement(parent, tag, attributes)
 
 
 def _stamp(run: Run) -> dict[str, str]:
@@ -74,9 +78,9 @@ def _properties(suite: Element, implementation: ImplementationRecord, run: Run) 
         "kernel": f"{platform.system} {platform.release} {platform.machine}",
         "run": run.header.run,
     }
-    properties = SubElement(suite, "properties")
+    properties = _add(suite, "properties")
     for name, value in facts.items():
-        SubElement(properties, "property", name=name, value=line(value))
+        _add(properties, "property", name=name, value=line(value))
 
 
 def _tests(
@@ -85,13 +89,13 @@ def _tests(
     name = line(implementation.id)
     cells = folded.row(implementation.id)
     if not implementation.available:
-        case = SubElement(suite, "testcase", name="available", classname=name, time="0.000")
+        case = _add(suite, "testcase", name="available", classname=name, time="0.000")
         reason = line(implementation.reason) or "no reason was recorded"
-        SubElement(case, _Tag.SKIPPED, message=f"not available here: {reason}")
+        _add(case, _Tag.SKIPPED, message=f"not available here: {reason}")
     for cell in cells:
         area = line(cases[cell.case].area)
         for verdict in cell.verdicts:
-            case = SubElement(
+            case = _add(
                 suite,
                 "testcase",
                 name=line(f"{verdict.case} [{label(verdict)}]"),
@@ -108,9 +112,9 @@ def _outcome(case: Element, verdict: VerdictRecord, record: CaseRecord, how: Lay
     reason = line(verdict.reason, 100)
     kind = f"{verdict.verdict.value}: {reason}" if reason else verdict.verdict.value
     if tag is _Tag.SKIPPED:
-        SubElement(case, tag, type=kind, message=line(verdict.observed or verdict.reason or "unsupported"))
+        _add(case, tag, type=kind, message=line(verdict.observed or verdict.reason or "unsupported"))
         return
-    element = SubElement(case, tag, type=kind, message=line(verdict.observed) or kind)
+    element = _add(case, tag, type=kind, message=line(verdict.observed) or kind)
     parts = [
         ("must happen", record.summary),
         ("expected", verdict.expected),
@@ -120,10 +124,10 @@ def _outcome(case: Element, verdict: VerdictRecord, record: CaseRecord, how: Lay
     element.text = "\n".join(f"{name}: {block(text, 2_000)}" for name, text in parts if text)
     output = visible(_output(verdict, how), lines=True)
     if output:
-        SubElement(case, "system-out").text = bound(output, MAX_OUTPUT)
+        _add(case, "system-out").text = bound(output, MAX_OUTPUT)
     errors = "\n".join([verdict.log, *(f"noise: {each[:400]}" for each in verdict.noise[:20])]).strip()
     if errors:
-        SubElement(case, "system-err").text = block(errors)
+        _add(case, "system-err").text = block(errors)
 
 
 def _output(verdict: VerdictRecord, how: Layout) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar, cast
 
 import msgspec
 
@@ -50,7 +50,7 @@ class Problem(StrEnum):
 
 
 class RecordsError(Exception):
-    """A file that can't be shown: what is wrong (``problem``), in which file and line, what was expected, what to do."""
+    """A file that can't be shown: what is wrong (``problem``), in which file and line, what was expected, advice."""
 
     def __init__(self, problem: Problem, path: Path, line: int, found: str, expected: str, advice: str) -> None:
         self.problem = problem
@@ -75,7 +75,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run recorded, in the order of the file. ``incomplete`` says in a sentence why it isn't whole, or is empty."""
+    """What one run recorded, in the order of the file. ``incomplete``: why it isn't whole, in a sentence, or empty."""
 
     header: Header
     implementations: tuple[ImplementationRecord, ...]
@@ -107,8 +107,9 @@ def key(verdict: VerdictRecord) -> Key:
 def load(path: Path, *, allow_incomplete: bool = False, limits: Limits | None = None) -> Run:
     """Return the run in ``path`` (a file, or a directory with a ``records.jsonl``). Raises RecordsError.
 
-    ``allow_incomplete`` reads what an interrupted run left: no footer, a cut last line, verdicts whose implementation or case
-    was not declared yet. Everything else stays an error. A run whose footer says that it is incomplete is read in both ways.
+    ``allow_incomplete`` reads what an interrupted run left: no footer, a cut last line, verdicts whose implementation
+    or case was not declared yet. Everything else stays an error. A run whose footer says that it is incomplete is read
+    in both ways.
     """
     if path.is_dir():
         path /= FILE_NAME
@@ -149,7 +150,7 @@ class _Reader:
 
     def read(self) -> Run:
         try:
-            with open(self.path, "rb", opener=_open_nonblocking) as file:  # noqa: PTH123 - Path.open takes no opener
+            with open(self.path, "rb", opener=_open_nonblocking) as file:
                 self.check_file(file)
                 last = self.read_lines(file)
         except OSError as error:
@@ -238,8 +239,10 @@ class _Reader:
     def take_header(self, raw: bytes) -> None:
         loose = _loose(raw)
         if loose is None or loose.record != "header":
-            found = "the first line is no header" if loose is None else f"the first record is {_line(loose.record, 40)!r}"
-            if loose is None and not raw.endswith(b"\n"):
+            found = "the first line is no header"
+            if loose is not None:
+                found = f"the first record is {_line(loose.record, 40)!r}"
+            elif not raw.endswith(b"\n"):
                 found = "the first line is cut"
             raise self.error(
                 Problem.NO_HEADER,
@@ -260,7 +263,9 @@ class _Reader:
         if isinstance(record, Header):
             self.header = record
         elif record is None:
-            raise self.error(Problem.NO_HEADER, 1, "the header is cut", "a whole header", "Nothing was recorded: run again.")
+            raise self.error(
+                Problem.NO_HEADER, 1, "the header is cut", "a whole header", "Nothing was recorded: run again."
+            )
 
     def decode(self, number: int, raw: bytes) -> Record | None:
         """Return the record on a line; None for a last line that was cut and may be."""
@@ -278,7 +283,11 @@ class _Reader:
                 ) from error
             if not self.allow_incomplete:
                 raise self.error(
-                    Problem.CUT, number, "the last line is cut", "a whole record and a line feed", f"The run was killed. {_PARTIAL}"
+                    Problem.CUT,
+                    number,
+                    "the last line is cut",
+                    "a whole record and a line feed",
+                    f"The run was killed. {_PARTIAL}",
                 ) from error
             self.missing = f"The run was killed while it wrote line {number}."
             return None
@@ -288,7 +297,9 @@ class _Reader:
             raise self.error(Problem.AFTER_FOOTER, number, "a record after the footer", "the end of the file", _RERUN)
         match record:
             case Header():
-                raise self.error(Problem.SECOND_HEADER, number, "a second header", "one header, on the first line", _RERUN)
+                raise self.error(
+                    Problem.SECOND_HEADER, number, "a second header", "one header, on the first line", _RERUN
+                )
             case Footer():
                 self.footer = record
                 self.check_counts(number, record)
@@ -316,7 +327,11 @@ class _Reader:
         above = number - 1
         if footer.records != above:
             raise self.error(
-                Problem.COUNTS, number, f"{above} lines above the footer", f"the {footer.records} that it counts", _RERUN
+                Problem.COUNTS,
+                number,
+                f"{above} lines above the footer",
+                f"the {footer.records} that it counts",
+                _RERUN,
             )
         counted = Counter(verdict.verdict for verdict in self.verdicts.values())
         for verdict in counted.keys() | footer.counts.keys():
@@ -330,7 +345,9 @@ class _Reader:
                 )
         if not footer.complete:
             note = _line(footer.note, 300).rstrip(".")
-            self.missing = f"The run says that it is incomplete: {note}." if note else "The run says that it is incomplete."
+            self.missing = (
+                f"The run says that it is incomplete: {note}." if note else "The run says that it is incomplete."
+            )
 
     def check_end(self, last: int) -> None:
         if self.footer is not None:
@@ -362,7 +379,11 @@ class _Reader:
     def undeclared(self, number: int, what: str, name: str) -> None:
         if not (self.allow_incomplete and self.footer is None):
             raise self.error(
-                Problem.UNDECLARED, number, f"{what} {_line(name, 80)!r} has no record of its own", f"one record of every {what}", _RERUN
+                Problem.UNDECLARED,
+                number,
+                f"{what} {_line(name, 80)!r} has no record of its own",
+                f"one record of every {what}",
+                _RERUN,
             )
 
 
@@ -387,7 +408,7 @@ def _open_nonblocking(path: str, flags: int) -> int:
 
 
 def _name(name: object) -> str:
-    parts: tuple[object, ...] = name if isinstance(name, tuple) else (name,)
+    parts = cast(tuple[object, ...], name) if isinstance(name, tuple) else (name,)
     return repr(_line(" / ".join(str(part) for part in parts if part != ""), 200))
 
 

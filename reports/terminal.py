@@ -1,133 +1,33 @@
-"""The summary of a run on a terminal: implementations by verdicts, then every failed case in one line."""
+"""The summary of a run on a terminal: implementations by verdicts, then every failed case in one line.
+
+rich costs more to import than most commands take, so it is imported when something is shown.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..conformance.records import Verdict
-from .fold import READING, Cell, Folded, fold, label, overview
 from .store import Run
-from .text import line
 
-if TYPE_CHECKING:  # rich costs more to import than most commands take
-    from rich.console import Group, RenderableType
-    from rich.table import Table
-    from rich.text import Text
-
-STYLE: dict[Verdict, str] = {
-    Verdict.PASS: "green",
-    Verdict.FAIL: "bold red",
-    Verdict.LEAK: "bold magenta",
-    Verdict.CRASH: "bold white on red",
-    Verdict.TIMEOUT: "bold yellow",
-    Verdict.BROKEN: "bold cyan",
-    Verdict.UNSUPPORTED: "dim",
-}
-_HEADS = {Verdict.UNSUPPORTED: "n/a"}
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def render(run: Run) -> RenderableType:
-    """Return the summary for ``rich.console.Console.print``; nothing in it depends on colour, and 80 columns are enough."""
-    from rich.console import Group
+    """Return the summary for ``rich.console.Console.print``; nothing in it depends on colour; 80 columns are enough."""
+    from . import table  # noqa: PLC0415 - rich, see above
 
-    folded = fold(run)
-    return Group(*_parts(folded))
+    return table.render(run)
 
 
 def summary(run: Run, width: int = 80) -> str:
     """Return the summary as plain text of ``width`` columns."""
-    from rich.console import Console
+    from rich.console import Console  # noqa: PLC0415 - rich, see above
 
     file = io.StringIO()
-    Console(file=file, width=width, force_terminal=False, color_system=None, no_color=True, legacy_windows=False).print(render(run))
-    return "".join(each.rstrip() + "\n" for each in file.getvalue().splitlines())
-
-
-def _parts(folded: Folded) -> Iterator[RenderableType]:
-    from rich.text import Text
-
-    run = folded.run
-    if run.incomplete:
-        yield _incomplete(run.incomplete)
-    if folded.available:
-        yield _table(folded)
-    else:
-        yield Text("No implementation ran.", style="bold red")
-    for implementation in folded.available:
-        bad = folded.bad(implementation.id)
-        if bad:
-            yield _failed(implementation.id, bad)
-    if folded.unavailable:
-        yield _unavailable(folded)
-    yield Text(overview(folded), style="bold")
-    if run.incomplete:
-        yield _incomplete(run.incomplete)
-
-
-def _incomplete(reason: str) -> Text:
-    from rich.text import Text
-
-    return Text(f"INCOMPLETE: {reason}", style="bold white on red")
-
-
-def _table(folded: Folded) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False, show_edge=False)
-    table.add_column("implementation", overflow="ellipsis", no_wrap=True, min_width=12, max_width=30)
-    for verdict in READING:
-        table.add_column(_HEADS.get(verdict, verdict.value), justify="right", no_wrap=True)
-    for implementation in folded.available:
-        counts = folded.summaries[implementation.id]
-        row = [Text(line(implementation.id, 60))]
-        for verdict in READING:
-            number = counts[verdict]
-            row.append(Text(str(number), style=STYLE[verdict]) if number else Text("·", style="dim"))
-        table.add_row(*row)
-    return table
-
-
-def _failed(implementation: str, cells: tuple[Cell, ...]) -> Group:
-    from rich.console import Group
-    from rich.text import Text
-
-    what = f"{len(cells)} case{'s' if len(cells) != 1 else ''} not as required"
-    lines = [Text.assemble("\n", (line(implementation, 60), "bold"), f": {what}")]
-    lines += [_one(cell) for cell in cells]
-    return Group(*lines)
-
-
-def _one(cell: Cell) -> Text:
-    """Return a cell in one line: verdict, case, where, what was seen."""
-    from rich.text import Text
-
-    worst = cell.verdicts[0]
-    where = label(worst) if len(cell.verdicts) == 1 else f"{cell.count} of {len(cell.verdicts)}"
-    seen = worst.observed or worst.outcome
-    text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"  {worst.verdict.value:<8}", style=STYLE[worst.verdict])
-    text.append(line(cell.case, 100))
-    text.append(f" [{line(where, 60)}]", style="dim")
-    if worst.reason:
-        text.append(f" {line(worst.reason, 60)}")
-    if seen:
-        text.append(f": {line(seen, 300)}")
-    return text
-
-
-def _unavailable(folded: Folded) -> Group:
-    from rich.console import Group
-    from rich.text import Text
-
-    lines = [Text("\nnot available here", style="bold yellow")]
-    for each in folded.unavailable:
-        text = Text("  ", overflow="fold")
-        text.append(line(each.id, 60), style="bold")
-        text.append(f": {line(each.reason, 300) or 'no reason was recorded'}")
-        lines.append(text)
-    lines.append(Text())
-    return Group(*lines)
+    console = Console(
+        file=file, width=width, force_terminal=False, color_system=None, no_color=True, legacy_windows=False
+    )
+    console.print(render(run))
+    return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())

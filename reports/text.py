@@ -11,9 +11,9 @@ _NONE: frozenset[str] = frozenset()
 def visible(text: str, *, lines: bool = False) -> str:
     """Return ``text`` with every character that does something, rather than shows something, replaced by a mark.
 
-    C0 controls become their control pictures (``␛``); bidirectional and other format characters, line separators, spaces that
-    aren't the space, private and unassigned code points become ``⟨U+202E⟩``. With ``lines``, line feed and tab stay. The result
-    is legal in XML 1.0, and showing it twice changes nothing.
+    C0 controls become their control pictures (``␛``); every other space becomes the space; bidirectional and other
+    format characters, line separators, private and unassigned code points become ``⟨U+202E⟩``. With ``lines``, line
+    feed and tab stay. The result is legal in XML 1.0, and showing it twice changes nothing.
     """
     if text.isprintable():
         return text

@@ -47,7 +47,9 @@ def write_all(records: Path, out: Path, *, allow_incomplete: bool = False) -> Pa
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WriteError(f"{line(str(out))}: can't be made a directory ({error.strerror}). Name another one.") from error
+        raise WriteError(
+            f"{line(str(out))}: can't be made a directory ({error.strerror}). Name another one."
+        ) from error
     for path, content in documents:
         replace(path, content)
     return Paths(*(path for path, _ in documents))

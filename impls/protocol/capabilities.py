@@ -68,5 +68,11 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "cloexec": ("always", "never", "flag"),
     "queued": ("borrowed", "owned"),
     "order": ("descriptors-first", "data-first"),
+    "overrun": ("wait", "error"),
 }
-"""Policies by name with their possible outcomes. ``queued``: whether a transport keeps the caller's number or a copy."""
+"""Policies by name with their possible outcomes.
+
+``truncation``: what becomes of descriptors for which there is no room. ``cloexec``: whether received descriptors are
+close-on-exec. ``queued``: whether a transport keeps the caller's number or a copy of it. ``order``: which of a message is
+handed over first. ``overrun``: what a transport does when its loop turns with more descriptors queued than bytes.
+"""

@@ -382,7 +382,8 @@ class Adapter:
     def hello(self, version, constants):
         learn(constants)
         self.start()
-        implementation = {"language": "Python", "runtime": "%s %s" % (sys.implementation.name, PYTHON["version"])}
+        runtime = "%s %d.%d.%d" % ((sys.implementation.name,) + tuple(sys.implementation.version[:3]))
+        implementation = {"language": "Python", "runtime": runtime}
         implementation.update(self.implementation)
         return {
             "version": VERSION,

@@ -81,7 +81,7 @@
       out.append((line ? "\n" : "") + line.toString(16).padStart(4, "0") + "  ");
       let ascii = "";
       for (let index = line; index < line + 16; index++) {
-        if (index >= size) { out.append("   "); continue; }
+        if (index >= size) { out.append(index % 8 === 7 ? "    " : "   "); continue; }
         out.append(el("span", { class: kind[index] }, byte(data, index)), index % 8 === 7 ? "  " : " ");
         const code = parseInt(byte(data, index), 16);
         ascii += code > 31 && code < 127 ? String.fromCharCode(code) : ".";
@@ -145,7 +145,7 @@
     const all = (D.cells[i][c] || []).map((row) => verdictOf(row, impl, kase));
     const below = el("div", {});
     const buttons = all.map((one, index) => el("button", { type: "button", "aria-pressed": "false", on: () => choose(index) }, badge(one.verdict),
-      el("span", {}, one.label || "the only variant", one.reason ? el("span", { class: "why" }, " — " + one.reason) : ""), el("span", { class: "ms" }, time(one.micro))));
+      el("span", {}, one.label || "the only variant", one.reason && one.reason !== one.verdict ? el("span", { class: "why" }, " — " + one.reason) : ""), el("span", { class: "ms" }, time(one.micro))));
     const choose = (index) => {
       buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
       below.replaceChildren(...evidence(all[index]));

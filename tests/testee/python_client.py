@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import fdspec.impls
 import msgspec
+from fdspec.impls.constants import CONSTANTS
 from fdspec.impls.interpreters import find
 from fdspec.impls.protocol.messages import REQUESTS
 
@@ -25,6 +26,16 @@ def interpreters(oldest: int = 6) -> list[str]:
     """Return one interpreter for each Python 3 of this machine, from 3.``oldest`` on."""
     found = [find(f"==3.{minor}.*") for minor in range(oldest, 16)]
     return [str(one.path) for one in found if one is not None]
+
+
+ALL = interpreters()
+NEWER = interpreters(9)
+"""Those that have socket.send_fds."""
+
+
+def short(value: str) -> str:
+    """Return an interpreter's path, or anything else, as it reads well in a test's name."""
+    return Path(value).parts[-3] if "/" in value else value
 
 
 def adapter(name: str) -> Path:
@@ -50,11 +61,17 @@ class Testee:
     __test__ = False
 
     def __init__(self, interpreter: str, path: Path, directory: Path) -> None:
-        command = [interpreter, "-I", str(TESTEE), str(path)]
+        self.command = [interpreter, "-I", str(TESTEE), str(path)]
+        self.directory = directory
+        self.start()
+
+    def start(self) -> None:
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=directory, bufsize=0)
+        self.process = subprocess.Popen(
+            self.command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.directory, bufsize=0
+        )
         self.id = 0
-        self.hello = self.get("hello", version=1, constants={})
+        self.hello = self.get("hello", version=1, constants=CONSTANTS)
         self.baseline = self.descriptors()
 
     def __enter__(self) -> Self:
@@ -68,6 +85,15 @@ class Testee:
         for pipe in (self.process.stdout, self.process.stderr):
             pipe.close()
         assert kind is not None or code == 0
+
+    def check(self) -> None:
+        """See that the last test left it clean; if not, start another for the next one, and say so."""
+        try:
+            assert self.descriptors() == self.baseline
+        except BaseException as error:
+            self.__exit__(type(error))
+            self.start()
+            raise
 
     def write(self, data: bytes) -> None:
         self.process.stdin.write(data)
@@ -115,8 +141,8 @@ class Testee:
 
     def descriptors(self) -> dict[int, str]:
         """Return the open descriptors with what they refer to, from outside."""
-        directory = f"/proc/{self.process.pid}/fd"
-        return {int(number): os.readlink(f"{directory}/{number}") for number in os.listdir(directory)}
+        directory = Path(f"/proc/{self.process.pid}/fd")
+        return {int(entry.name): str(entry.readlink()) for entry in directory.iterdir()}
 
     def new(self) -> list[int]:
         """Return the numbers that were not open before the first case."""
