@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
+
 import click
 
-from ..impls.errors import TesteeError
-from ..impls.setup import Unavailable, prepare
+from ..impls.setup import Unavailable, prepare, quiet
 from .errors import NO_START, NOT_AS_EXPECTED, OK, Stop
 from .found import explain_missing, manifests, progress
 from .options import implementations
+
+_LONGEST = 4000
+"""Characters of one finding that are shown."""
 
 
 @click.command("check-adapter")
@@ -21,19 +26,28 @@ def command(names: tuple[str, ...]) -> int:
 
 
 def _check(name: str) -> int:
-    from ..impls.checkadapter import check_adapter  # noqa: PLC0415 - a verb's own imports wait for it
-    from ..reports.text import block  # noqa: PLC0415
+    from ..impls.checkadapter import Severity, check_adapter  # noqa: PLC0415 - a verb's own imports wait for it
+    from ..reports.text import visible  # noqa: PLC0415
 
     (manifest,) = manifests([name])
     with progress() as show:
         prepared = prepare(manifest, show)
     if isinstance(prepared, Unavailable):
         raise Stop(explain_missing(prepared), NO_START)
-    errors = 0
-    try:
-        for finding in check_adapter(manifest, prepared, click.echo):
-            errors += finding.severity == "error"
-            click.echo(f"{manifest.id}: {finding.severity}: {block(finding.text)}")
-    except TesteeError as fault:
-        raise Stop(f"{manifest.id} could not be started: {block(str(fault))}", NO_START) from fault
-    return NOT_AS_EXPECTED if errors else OK
+    errors: list[str] = []
+    count = 0
+    with progress() as show:
+        say = show if sys.stderr.isatty() else quiet
+        for finding in check_adapter(manifest, prepared, say):
+            count += 1
+            if finding.severity is Severity.ERROR:
+                errors.append(finding.rule)
+            click.echo(f"{finding.severity.value:<5}  {visible(finding.rule)}")
+            if finding.text:
+                text = visible(finding.text, lines=True)[:_LONGEST]
+                click.echo(textwrap.indent(text.rstrip(), " " * 7))
+    if not errors:
+        click.echo(f"{manifest.id} keeps the testee protocol: {count} rules tried")
+        return OK
+    click.echo(f"{manifest.id} breaks the testee protocol: {len(errors)} of {count} rules tried")
+    return NO_START if errors[0].startswith("The testee starts") else NOT_AS_EXPECTED

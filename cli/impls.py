@@ -92,12 +92,10 @@ def _row(manifest: Manifest, build: bool) -> Row:
 
 def _greet(prepared: Prepared) -> tuple[str, str]:
     """Start the testee, and return the version and the runtime that it tells. Raises TesteeError."""
-    from ..impls.process import Launch, Testee  # noqa: PLC0415 - a verb's own imports wait for it
+    from ..impls.process import Testee, launch_of  # noqa: PLC0415 - a verb's own imports wait for it
 
-    deadlines, memory = prepared.manifest.deadlines, prepared.manifest.limits.memory
-    launch = Launch(prepared.command, prepared.environment, deadlines.start, deadlines.request, memory)
     with tempfile.TemporaryDirectory(prefix="fdspec-") as directory:
-        testee = Testee(launch, Path(directory))
+        testee = Testee(launch_of(prepared), Path(directory))
         try:
             return testee.hello.implementation.version, testee.hello.implementation.runtime
         finally:

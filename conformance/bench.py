@@ -27,7 +27,6 @@ from ..impls.protocol.messages import (
     FdResult,
     HelloResult,
     Receiver,
-    Request,
     Reset,
     ResetResult,
     TransportAccept,
@@ -281,8 +280,9 @@ class Bench:
             link.restore_slots()
             now = table.identities()
             problems += self._stray_closes(link, now)
-            mine = [fd for fd in dict.fromkeys([*link.opened, *link.received]) if fd in now and self._baseline.get(fd) != now[fd]]
-            if len(now) > len(self._baseline) + len(mine) + 1 or problems:
+            listed = dict.fromkeys([*link.opened, *link.received])
+            mine = [fd for fd in listed if fd in now and self._baseline.get(fd) != now[fd] and fd not in link.connected]
+            if len(now) > len(self._baseline) + len(mine) + len(link.connected) + 1 or problems:
                 before = table.full(self._owners(link))
             problems += self._reset(link, mine)
             problems += self._left_over(link)

@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from ..impls.errors import Unsupported
@@ -74,7 +74,7 @@ def directory(objects: Objects) -> Path:
 def unconnected(link: Link) -> None:
     """Let ``link`` speak through a new socket of its type that has a name and no peer."""
     made = link.do(Listen(address=f"@{fresh_name()}", type=link.type)).result
-    assert isinstance(made, FdResult)
+    assert isinstance(made, FdResult)  # noqa: S101 - the conversation has checked the shape
     link.fd = made.fd
 
 
@@ -141,10 +141,10 @@ def datagram_socket(path: str) -> socket.socket:
 
 
 @contextlib.contextmanager
-def rescue(action: Callable[[], object]) -> Iterator[threading.Event]:
+def rescue(action: Callable[[], object]) -> Generator[threading.Event]:
     """Do ``action`` in three seconds unless the block ends before; the event tells whether it was done.
 
-    For calls that must not block: ``action`` frees a testee that blocks all the same, so that the case fails by saying so.
+    For calls that must not block: ``action`` frees a testee that blocks all the same, and the case can say so.
     """
     done = threading.Event()
 

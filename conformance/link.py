@@ -56,6 +56,8 @@ class Link:
         self.offer: ProfileOffer = testee.hello.profiles[self.profile]
         self.opened: dict[int, Identity] = {}
         """Numbers that the testee opened for this case at our request, and what they must go on referring to."""
+        self.connected: set[int] = set()
+        """The sockets among them, which the testee drops by itself at `reset`."""
         self.received: list[int] = []
         """Numbers that the implementation handed over."""
         self.fd = -1
@@ -125,6 +127,8 @@ class Link:
             if seen is None or (thing.kind is not ObjectKind.SOCKET and seen != thing.identity):
                 raise Broken("operation", f"open says number {fd} for {thing.path}, which /proc shows as {self.table.target(fd)!r}")
             self.opened[fd] = seen
+            if thing.kind is ObjectKind.SOCKET:
+                self.connected.add(fd)
         return numbers
 
     def close(self, *fds: int) -> None:
@@ -132,6 +136,7 @@ class Link:
         for fd in fds:
             self.do(Close(fd=fd))
             self.opened.pop(fd, None)
+            self.connected.discard(fd)
             if fd in self.received:
                 self.received.remove(fd)
 

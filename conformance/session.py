@@ -17,7 +17,7 @@ import pytest
 from .. import __version__
 from ..impls.errors import StartFailed, TesteeError, Unsupported
 from ..impls.manifest import Manifest, ManifestError
-from ..impls.process import Launch
+from ..impls.process import launch_of
 from ..impls.protocol.values import Profile, SocketType
 from ..impls.registry import UnknownImplementation, everything, find
 from ..impls.setup import Prepared, Unavailable, prepare
@@ -58,14 +58,6 @@ class Target:
 
     def __str__(self) -> str:
         return "-".join(part for part in (self.implementation, self.profile.value, self.type.value, self.side) if part)
-
-
-def launch_of(prepared: Prepared) -> Launch:
-    """Return how the testee of a prepared implementation is started."""
-    manifest = prepared.manifest
-    return Launch(
-        prepared.command, prepared.environment, manifest.deadlines.start, manifest.deadlines.request, manifest.limits.memory
-    )
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -493,4 +485,4 @@ def _open_output(config: pytest.Config, session: Session, missing: list[Unavaila
     return output
 
 
-__all__ = ["CensusError", "HarnessFault", "Session", "StartFailed", "Target", "begin", "introduce", "launch_of", "write_report"]
+__all__ = ["CensusError", "HarnessFault", "Session", "StartFailed", "Target", "begin", "introduce", "write_report"]

@@ -1,22 +1,649 @@
-"""Sending: what goes out arrives, once, in order, and only whole."""
+"""Sending: what goes out arrives, once, in order, and only whole; what is refused leaves nothing behind."""
 
-from fdspec.conformance.suite import MUST, case
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from fdspec.conformance.census import same_description
+from fdspec.conformance.checks import (
+    SMALL_BUFFER,
+    datagram_socket,
+    directory,
+    drain,
+    fill,
+    fresh_name,
+    peer_option,
+    place,
+    quiet,
+    released,
+    unconnected,
+)
+from fdspec.conformance.suite import CALLS, DESCRIPTORS, DGRAM, MAY, MUST, PACKETS, SEQPACKET, SHOULD, STREAM, case
+
+BIG = bytes(range(256)) * 400
+"""100 KiB, in which every place can be told."""
 
 
 @case("send.one", level=MUST, checks="S01")
 def test_one_descriptor_is_sent(link, objects):
-    """One descriptor sent beside data arrives with it and refers to the same file."""
+    """One descriptor sent beside data arrives with it and refers to the same file; nothing is flagged as lost."""
     file = objects.file()
     sent = link.send(b"x", link.open(file))
     assert not sent.failed
+    assert sent.count in {None, 1}
     got = link.peer.receive()
     assert got.data == b"x"
     assert got.identities == [file.identity]
+    assert "MSG_CTRUNC" not in got.flags
 
 
-@case("ctrunc.excess-is-reported", level=MUST, checks="LC03")
-def test_excess_descriptors_are_reported(link, objects):
-    """Five sent, room for two: the caller can tell that three were lost."""
-    link.peer.send(b"x", fds=[one.fd for one in objects.files(5)])
-    got = link.receive(data=1, room=2)
-    assert got.lost_descriptors_visible
+@case("send.single", level=MUST, checks="S01", profiles=(DESCRIPTORS,), needs=("single",))
+def test_the_call_for_one_descriptor(link, objects):
+    """The call that takes one descriptor sends that one, with all of the data."""
+    file = objects.file()
+    sent = link.send(b"data", link.open(file), single=True)
+    assert not sent.failed
+    got = link.peer.receive()
+    assert got.data == b"data"
+    assert got.identities == [file.identity]
+
+
+@case("send.count", level=MUST, checks="S01")
+def test_the_count_is_that_of_the_data(link, objects):
+    """Messages of 1, 7, 255, 256 and 4096 bytes: each arrives whole, and the count returned is its length."""
+    fds = link.open(objects.file())
+    for size in (1, 7, 255, 256, 4096):
+        data = BIG[:size]
+        sent = link.send(data, fds)
+        assert sent.count in {None, size}, size
+        assert not sent.failed, size
+        got = link.peer.receive_exactly(size) if link.type is STREAM else link.peer.receive()
+        assert got.data == data, size
+        assert len(got.fds) == 1, size
+
+
+@case("send.order", level=MUST, checks="S02 LC05")
+def test_the_order_is_kept(link, objects):
+    """Ten descriptors, neither ascending nor descending, arrive in the order in which they were given."""
+    things = objects.files(10)
+    numbers = link.open(*things)
+    mixed = [3, 9, 0, 7, 1, 8, 2, 6, 5, 4]
+    sent = link.send(b"x", [numbers[index] for index in mixed])
+    assert not sent.failed
+    assert link.peer.receive().identities == [things[index].identity for index in mixed]
+
+
+@case("send.duplicates", level=MUST, checks="S03")
+def test_a_number_given_twice_arrives_twice(link, objects):
+    """A descriptor given twice, with another between, arrives as two numbers with one open file description."""
+    one, other = objects.files(2)
+    a, b = link.open(one, other)
+    assert not link.send(b"x", [a, b, a]).failed
+    got = link.peer.receive()
+    assert got.identities == [one.identity, other.identity, one.identity]
+    assert len(set(got.fds)) == 3
+    assert same_description(os.getpid(), got.fds[0], os.getpid(), got.fds[2]) in {True, None}
+
+
+@case("send.bad-number", level=MUST, checks="S04 S06 S07 LC11")
+def test_bad_numbers_are_refused(link, objects):
+    """-1, AT_FDCWD and numbers that are not open: EBADF, nothing arrives, and the link goes on working."""
+    file = objects.file()
+    good = link.open(file)
+    closed = max(link.table.numbers()) + 50
+    for number in (-1, -100, -(2**31), closed, 2**31 - 1):
+        sent = link.send(b"bad", [number])
+        assert sent.failed, number
+        assert sent.errno in {None, "EBADF"}, number
+        assert not link.peer.pending(), number
+    assert not link.send(b"good", good).failed
+    got = link.peer.receive()
+    assert (got.data, got.identities) == (b"good", [file.identity])
+
+
+@case("send.bad-number.too-big", level=MUST, checks="LC11")
+def test_numbers_beyond_an_int_are_refused(link, objects):
+    """Numbers that no int holds are refused, not cut down to one that is open."""
+    file = objects.file()
+    good = link.open(file)
+    for number in (2**31, 2**32 + good[0], 2**64 + good[0], -(2**32) + good[0]):
+        assert link.send(b"bad", [number]).failed, number
+        assert not link.peer.pending(), number
+    assert not link.send(b"good", good).failed
+    assert link.peer.receive().identities == [file.identity]
+
+
+@case("send.bad-number.after-good", level=MUST, checks="S05 L05 LC11")
+def test_a_bad_number_behind_good_ones(link, objects):
+    """One bad number behind two good ones: EBADF, nothing arrives, and no reference to the good ones is kept."""
+    pipe, file = objects.fifo(), objects.file()
+    good = link.open(pipe, file)
+    sent = link.send(b"x", [*good, -1])
+    assert sent.failed
+    assert sent.errno in {None, "EBADF"}
+    assert not link.peer.pending()
+    link.close(good[0])
+    assert released(pipe)
+
+
+@case("send.bad-number.before-good", level=MUST, checks="S05 L05 LC11")
+def test_a_bad_number_in_front_of_good_ones(link, objects):
+    """One bad number in front of good ones: EBADF, nothing arrives, and no reference to the good ones is kept."""
+    pipe, file = objects.fifo(), objects.file()
+    good = link.open(pipe, file)
+    closed = max(link.table.numbers()) + 50
+    sent = link.send(b"x", [closed, *good])
+    assert sent.failed
+    assert not link.peer.pending()
+    link.close(good[0])
+    assert released(pipe)
+
+
+@case("send.close-at-once", level=MUST, checks="S08")
+def test_the_sender_may_close_at_once(link, objects):
+    """The sender closes its descriptor before the peer receives: it arrives open, and the pipe behind it works."""
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    assert not link.send(b"x", [number]).failed
+    link.close(number)
+    got = link.peer.receive()
+    assert got.identities == [pipe.identity]
+    os.write(got.fds[0], b"through")
+    assert os.read(pipe.fd, 16) == b"through"
+
+
+@case("send.number-reused", level=MUST, checks="S08 LC05")
+def test_a_number_reused_while_the_message_waits(link, objects):
+    """The sent number is closed and given to another file before the peer receives: what was sent arrives."""
+    first, second = objects.files(2)
+    (number,) = link.open(first)
+    assert not link.send(b"x", [number]).failed
+    link.close(number)
+    assert link.open(second) == [number]
+    assert link.peer.receive().identities == [first.identity]
+
+
+@case("send.socket-over-itself", level=MUST, checks="S09")
+def test_a_socket_is_sent_over_itself(link):
+    """The socket under test is sent over itself: the peer's copy is that very socket, and it works."""
+    assert not link.send(b"x", [link.fd]).failed
+    got = link.peer.receive()
+    assert got.identities == [link.table.identity(link.fd)]
+    os.write(got.fds[0], b"self")
+    assert link.peer.receive().data == b"self"
+
+
+@case("send.unconnected", level=MUST, checks="S10 L05")
+def test_unconnected_sockets_refuse(link, objects):
+    """A send on a socket without a peer fails with ENOTCONN (or EDESTADDRREQ), and no reference is kept."""
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    flags = quiet(link)
+    unconnected(link)
+    sent = link.send(b"x", [number], flags=flags)
+    assert sent.failed
+    assert sent.errno in {None, "ENOTCONN", "EDESTADDRREQ"}
+    link.close(number)
+    assert released(pipe)
+
+
+@case("send.peer-closed.stream", level=MUST, checks="S11a L05", types=(STREAM,))
+def test_a_closed_stream_refuses(link, objects):
+    """The peer has closed: the send fails with EPIPE, and no reference is kept."""
+    _refused_by_a_closed_peer(link, objects, {"EPIPE", "ECONNRESET"})
+
+
+@case("send.peer-closed.packets", level=SHOULD, checks="S11b S11c L05", types=PACKETS)
+def test_a_closed_peer_of_packets_refuses(link, objects):
+    """The peer has closed: the send fails (datagrams: ECONNREFUSED or ECONNRESET; seqpacket: EPIPE)."""
+    errors = {DGRAM: {"ECONNREFUSED", "ENOTCONN", "ECONNRESET"}, SEQPACKET: {"EPIPE", "ECONNRESET"}}
+    _refused_by_a_closed_peer(link, objects, errors[link.type])
+
+
+def _refused_by_a_closed_peer(link, objects, errors):
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    flags = quiet(link)
+    link.peer.close()
+    for attempt in (1, 2):
+        sent = link.send(b"x", [number], flags=flags)
+        assert sent.failed, attempt
+        assert sent.errno in {None, "ENOTCONN"} | errors, attempt
+    link.close(number)
+    assert released(pipe)
+
+
+@case("send.address.datagram", level=MUST, checks="S13 LC12", types=(DGRAM,), needs=("address",))
+def test_a_datagram_goes_to_its_address(link, objects):
+    """A datagram with an abstract or path address arrives there with its descriptor, not at the connected peer."""
+    file = objects.file()
+    numbers = link.open(file)
+    for address in (f"@{fresh_name()}", str(directory(objects) / fresh_name())):
+        with datagram_socket(address) as other:
+            other.settimeout(0)
+            sent = link.send(b"there", numbers, address=address)
+            if not address.startswith("@"):
+                Path(address).unlink()
+            assert not sent.failed, address
+            assert not link.peer.pending(), address
+            data, fds, _, _ = socket.recv_fds(other, 16, 4)
+            for fd in fds:
+                objects.own(fd)
+            assert data == b"there", address
+            assert [os.fstat(fd).st_ino for fd in fds] == [file.identity.inode], address
+
+
+@case("send.address.stream", level=SHOULD, checks="S12 L05 LC12", types=(STREAM,), needs=("address",))
+def test_a_connected_stream_refuses_an_address(link, objects):
+    """A connected stream refuses a destination address with EISCONN; nothing arrives and no reference is kept."""
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    sent = link.send(b"x", [number], address=f"@{fresh_name()}")
+    assert sent.failed
+    assert sent.errno in {None, "EISCONN", "EOPNOTSUPP"}
+    assert not link.peer.pending()
+    link.close(number)
+    assert released(pipe)
+
+
+@case("send.address.seqpacket", level=MAY, checks="S14", types=(SEQPACKET,), needs=("address",))
+def test_an_address_on_seqpacket(link, objects):
+    """A destination address on a connected seqpacket socket is ignored, or refused without a trace."""
+    file = objects.file()
+    sent = link.send(b"x", link.open(file), address=f"@{fresh_name()}")
+    link.outcome = "refused" if sent.failed else "ignored"
+    if sent.failed:
+        assert not link.peer.pending()
+    else:
+        assert link.peer.receive().identities == [file.identity]
+
+
+@case("send.full", level=MUST, checks="S15 D06 L05 LC10")
+def test_a_full_buffer_takes_nothing(link, objects):
+    """The send buffer or the peer's queue is full: EAGAIN, the descriptor is not queued, and no reference is kept."""
+    pipe, filler = objects.fifo(), objects.file()
+    refused, filling = link.open(pipe, filler)
+    link.nonblocking()
+    assert fill(link, filling).errno in {None, "EAGAIN"}
+    sent = link.send(b"x" * 1024, [refused])
+    assert sent.failed
+    assert sent.errno in {None, "EAGAIN"}
+    link.close(refused)
+    assert released(pipe)
+    arrived = [one for message in drain(link) for one in message.identities]
+    assert arrived
+    assert set(arrived) == {filler.identity}
+
+
+@case("send.full.then-again", level=MUST, checks="S15 LC10")
+def test_what_was_refused_can_be_sent_again(link, objects):
+    """After EAGAIN the caller still has its descriptor; sent again when the peer has drained, it arrives once."""
+    file, filler = objects.files(2)
+    again, filling = link.open(file, filler)
+    link.nonblocking()
+    assert fill(link, filling).failed
+    assert link.send(b"y" * 1024, [again]).failed
+    drain(link)
+    assert not link.send(b"z", [again]).failed
+    got = link.peer.receive()
+    assert (got.data, got.identities) == (b"z", [file.identity])
+    assert not link.peer.pending()
+
+
+@case("send.partial", level=MUST, checks="S16 LC10", types=(STREAM,))
+def test_a_partial_write_sends_descriptors_once(link, objects):
+    """100 KiB into a buffer of 9 KiB, without blocking: a part arrives, the descriptors once, with its first byte."""
+    things = objects.files(3)
+    numbers = link.open(*things)
+    link.option("SOL_SOCKET", "SO_SNDBUF", SMALL_BUFFER)
+    link.nonblocking()
+    link.send(BIG, numbers)
+    first = link.peer.receive(1)
+    assert first.data == BIG[:1]
+    assert first.identities == [thing.identity for thing in things]
+    rest = drain(link)
+    assert b"".join(message.data for message in rest) == BIG[1 : 1 + sum(len(message.data) for message in rest)]
+    assert 1 + sum(len(message.data) for message in rest) < len(BIG), "the write was not partial"
+    assert [message.identities for message in rest if message.fds] == []
+
+
+@case("send.partial.count", level=MUST, checks="S16 LC10", types=(STREAM,))
+def test_a_partial_write_tells_its_true_count(link, objects):
+    """After a partial write the caller is told how many bytes went: as many as arrive."""
+    numbers = link.open(objects.file())
+    link.option("SOL_SOCKET", "SO_SNDBUF", SMALL_BUFFER)
+    link.nonblocking()
+    sent = link.send(BIG, numbers)
+    arrived = b"".join(message.data for message in drain(link))
+    assert 0 < len(arrived) < len(BIG)
+    assert sent.count == len(arrived)
+
+
+@case("send.partial.rest", level=MUST, checks="S16 LC10", types=(STREAM,), needs=("plain-out",))
+def test_the_rest_of_a_partial_write_goes_without_descriptors(link, objects):
+    """The caller sends on from the count that it was told: the peer gets all data in order, the descriptor once."""
+    file = objects.file()
+    data = BIG[:40960]
+    link.option("SOL_SOCKET", "SO_SNDBUF", SMALL_BUFFER)
+    numbers = link.open(file)
+    link.nonblocking()
+    sent = link.send(data, numbers)
+    arrived, fds, done = b"", [], 0
+    for _ in range(64):
+        assert not sent.failed
+        assert sent.count
+        done += sent.count
+        for message in drain(link):
+            arrived += message.data
+            fds += message.identities
+        if done >= len(data):
+            break
+        sent = link.send(data[done:])
+    assert arrived == data
+    assert fds == [file.identity]
+
+
+@case("send.large", level=MUST, checks="S16 B09", types=(STREAM,))
+def test_descriptors_of_a_large_message_go_once(link, objects):
+    """100 KiB in one send, received in pieces of 10000 bytes: the descriptors come once, with the first piece."""
+    file = objects.file()
+    assert not link.send(BIG, link.open(file)).failed
+    pieces = [link.peer.receive(10000)]
+    while sum(len(piece.data) for piece in pieces) < len(BIG):
+        pieces.append(link.peer.receive(10000))
+    assert b"".join(piece.data for piece in pieces) == BIG
+    assert [piece.identities for piece in pieces] == [[file.identity]] + [[]] * (len(pieces) - 1)
+
+
+@case("send.no-data.stream", level=SHOULD, checks="S20 S23 LC11", types=(STREAM,), needs=("empty-out",))
+def test_a_stream_send_without_data(link, objects):
+    """Descriptors without data on a stream: delivered, refused or closed; never kept, never sent with later data."""
+    pipe, file = objects.fifo(), objects.file()
+    number, other = link.open(pipe, file)
+    buffers = [[b""], []] + ([[b"", b""]] if link.can("buffers-out") else [])
+    for data in buffers:
+        sent = link.send(data, [number])
+        delivered = link.peer.receive(1).identities if link.peer.pending() else []
+        assert not sent.failed or not delivered, data
+        assert delivered in ([], [pipe.identity]), data
+        link.outcome = "refused" if sent.failed else "delivered" if delivered else "dropped"
+    link.peer.close_received()
+    assert not link.send(b"x", [other]).failed
+    assert link.peer.receive().identities == [file.identity]
+    link.close(number)
+    assert released(pipe)
+
+
+@case("send.no-data.told", level=SHOULD, checks="LC11", types=(STREAM,), needs=("empty-out",))
+def test_a_stream_send_without_data_tells(link, objects):
+    """Descriptors without data on a stream that do not arrive: the caller sees an error, or a count of 0 bytes."""
+    sent = link.send(b"", link.open(objects.file()))
+    arrived = link.peer.pending() and bool(link.peer.receive(1).fds)
+    assert arrived or sent.failed or sent.count == 0
+
+
+@case("send.no-data.packet", level=MUST, checks="S21 S22 S23 D05", types=PACKETS, needs=("empty-out",))
+def test_a_packet_without_data(link, objects):
+    """A packet without data delivers its descriptors, whether it has one empty buffer or several."""
+    file = objects.file()
+    numbers = link.open(file)
+    for data in [[b""]] + ([[b"", b"", b""]] if link.can("buffers-out") else []):
+        assert not link.send(data, numbers).failed, data
+        got = link.peer.receive()
+        assert (got.data, got.identities) == (b"", [file.identity]), data
+
+
+@case("send.no-data.no-buffers", level=MAY, checks="S22", types=PACKETS, needs=("empty-out",))
+def test_a_packet_without_buffers(link, objects):
+    """A packet without any buffer is one without data, or is refused with EMSGSIZE and leaves nothing behind."""
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    sent = link.send([], [number])
+    link.outcome = "refused" if sent.failed else "empty"
+    if sent.failed:
+        assert sent.errno in {None, "EMSGSIZE"}
+        assert not link.peer.pending()
+    else:
+        assert link.peer.receive().identities == [pipe.identity]
+        link.peer.close_received()
+    link.close(number)
+    assert released(pipe)
+
+
+@case("send.most", level=MUST, checks="M01 LC05")
+def test_as_many_as_a_message_carries(link, objects):
+    """253 different descriptors, numbers above 255 among them, arrive in one message, each what it was, in order."""
+    limit = link.offer.limits.get("descriptors", 253)
+    things = objects.files(min(limit, 253))
+    sent = link.send(b"x", link.open(*things))
+    assert not sent.failed
+    got = link.peer.receive()
+    assert got.data == b"x"
+    assert got.identities == [thing.identity for thing in things]
+
+
+@case("send.too-many", level=MUST, checks="A13 L05 LC11")
+def test_more_than_a_message_carries(link, objects):
+    """254 descriptors: refused with nothing sent and no reference kept; or all of them arrive, in several messages."""
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    sent = link.send(b"x" * 8, [number] * 254)
+    if sent.failed:
+        assert sent.errno in {None, "EINVAL", "EMSGSIZE", "E2BIG"}
+        assert not link.peer.pending()
+        link.close(number)
+        assert released(pipe)
+    else:
+        assert sum(len(message.fds) for message in drain(link)) == 254
+
+
+@case("send.too-many.goes-on", level=MUST, checks="LC11 L05")
+def test_the_link_works_after_too_many(link, objects):
+    """After a refused send of 300 descriptors the next one arrives as if nothing had been."""
+    first, second = objects.files(2)
+    a, b = link.open(first, second)
+    if not link.send(b"x" * 8, [a] * 300).failed:
+        drain(link)
+        link.peer.close_received()
+    assert not link.send(b"y", [b]).failed
+    got = link.peer.receive()
+    assert (got.data, got.identities) == (b"y", [second.identity])
+
+
+@case("send.kinds", level=MUST, checks="S34")
+def test_every_kind_of_object_passes(link, objects):
+    """A file, both ends of a FIFO, a socket, a directory, a device and a file of /proc pass in one message."""
+    pipe, connected = objects.fifo(), objects.socket()
+    where = place(objects, directory(objects))
+    device, proc = place(objects, Path("/dev/null")), place(objects, Path("/proc/version"))
+    numbers = [
+        *link.open(objects.file(), pipe, connected),
+        *link.open(pipe, flags=("O_RDONLY", "O_NONBLOCK")),
+        *link.open(where, flags=("O_RDONLY", "O_DIRECTORY")),
+        *link.open(device, proc, flags=("O_RDONLY",)),
+    ]
+    expected = [link.table.identity(number) for number in numbers]
+    assert not link.send(b"x", numbers).failed
+    got = link.peer.receive()
+    assert got.identities == expected
+    assert [stat.S_IFMT(os.fstat(fd).st_mode) for fd in got.fds] == [
+        stat.S_IFREG,
+        stat.S_IFIFO,
+        stat.S_IFSOCK,
+        stat.S_IFIFO,
+        stat.S_IFDIR,
+        stat.S_IFCHR,
+        stat.S_IFREG,
+    ]
+
+
+@case("send.o-path", level=MUST, checks="S32")
+def test_o_path_descriptors_pass(link, objects):
+    """An O_PATH descriptor passes and stays one: reading from it fails with EBADF."""
+    file = objects.file()
+    assert not link.send(b"x", link.open(file, flags=("O_PATH",))).failed
+    got = link.peer.receive()
+    assert got.identities == [file.identity]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.read(got.fds[0], 1)
+
+
+@case("send.receive-flags", level=SHOULD, checks="S26b", needs=("flags-out",))
+def test_flags_of_receiving_do_no_harm(link, objects):
+    """Flags of receiving (MSG_PEEK, MSG_CMSG_CLOEXEC ...) change nothing on a send, or are refused without a trace."""
+    file = objects.file()
+    numbers = link.open(file)
+    for flag in ("MSG_PEEK", "MSG_TRUNC", "MSG_WAITALL", "MSG_CMSG_CLOEXEC", "MSG_CTRUNC"):
+        if link.send(b"x", numbers, flags=[flag]).failed:
+            assert not link.peer.pending(), flag
+            continue
+        got = link.peer.receive()
+        assert (got.data, got.identities) == (b"x", [file.identity]), flag
+
+
+@case("send.end-of-record", level=MAY, checks="S30", needs=("flags-out",))
+def test_end_of_record(link, objects):
+    """MSG_EOR is accepted; data and descriptors arrive as without it."""
+    file = objects.file()
+    assert not link.send(b"x", link.open(file), flags=["MSG_EOR"]).failed
+    got = link.peer.receive()
+    assert (got.data, got.identities) == (b"x", [file.identity])
+
+
+@case("send.no-signal", level=MUST, checks="S11a LC12", types=(STREAM,), needs=("flags-out",))
+def test_no_signal_takes_effect(link, objects):
+    """MSG_NOSIGNAL changes nothing while the peer is there; when it has closed, EPIPE, and the process lives."""
+    file = objects.file()
+    numbers = link.open(file)
+    assert not link.send(b"x", numbers, flags=["MSG_NOSIGNAL"]).failed
+    assert link.peer.receive().identities == [file.identity]
+    link.peer.close()
+    sent = link.send(b"y", numbers, flags=["MSG_NOSIGNAL"])
+    assert sent.failed
+    assert sent.errno in {None, "EPIPE", "ECONNRESET"}
+    assert link.testee.alive
+
+
+@case("send.out-of-band.one-byte", level=MAY, checks="S27a", types=(STREAM,), needs=("flags-out",))
+def test_a_descriptor_beside_an_urgent_byte_is_not_leaked(link, objects):
+    """A descriptor sent with one urgent byte is refused, or in nobody's hands once the connection has gone."""
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    link.send(b"!", [number], flags=["MSG_OOB"])
+    link.close(number)
+    link.peer.close()
+    assert released(pipe)
+
+
+@case("send.out-of-band.last-byte", level=MAY, checks="S27d", types=(STREAM,), needs=("flags-out",))
+def test_a_descriptor_in_front_of_an_urgent_byte(link, objects):
+    """A descriptor sent with three bytes, the last of them urgent, comes with the plain two; or all is refused."""
+    file = objects.file()
+    if link.send(b"ab!", link.open(file), flags=["MSG_OOB"]).failed:
+        assert not link.peer.pending()
+        return
+    got = link.peer.receive()
+    assert (got.data[:2], got.identities) == (b"ab", [file.identity])
+
+
+@case("send.too-big", level=MUST, checks="D07 L05", types=PACKETS)
+def test_a_packet_too_big_is_refused(link, objects):
+    """A packet bigger than the send buffer is refused with EMSGSIZE; nothing arrives and no reference is kept."""
+    pipe = objects.fifo()
+    (number,) = link.open(pipe)
+    link.option("SOL_SOCKET", "SO_SNDBUF", SMALL_BUFFER)
+    sent = link.send(BIG, [number])
+    assert sent.failed
+    assert sent.errno in {None, "EMSGSIZE"}
+    assert not link.peer.pending()
+    link.close(number)
+    assert released(pipe)
+
+
+@case("send.rights-refused", level=MUST, checks="S24a S24b L05")
+def test_a_receiver_that_passes_no_rights(link, objects):
+    """The peer switches SO_PASSRIGHTS off: what is queued still arrives, a further send fails with EPERM."""
+    pipe, file = objects.fifo(), objects.file()
+    refused, queued = link.open(pipe, file)
+    assert not link.send(b"before", [queued]).failed
+    peer_option(link, "SO_PASSRIGHTS", 0)
+    sent = link.send(b"after", [refused])
+    assert sent.failed
+    assert sent.errno in {None, "EPERM"}
+    got = link.peer.receive()
+    assert (got.data, got.identities) == (b"before", [file.identity])
+    assert not link.peer.pending()
+    link.close(refused)
+    assert released(pipe)
+
+
+@case("send.rights-refused.plain", level=MUST, checks="S24a", needs=("plain-out",))
+def test_plain_data_to_a_receiver_that_passes_no_rights(link):
+    """The peer switches SO_PASSRIGHTS off: plain data still arrives."""
+    peer_option(link, "SO_PASSRIGHTS", 0)
+    assert not link.send(b"plain").failed
+    assert link.peer.receive().data == b"plain"
+
+
+@case("send.not-a-socket", level=MUST, checks="A31 L05")
+def test_what_is_no_socket_refuses(link, objects):
+    """Sending on a file fails with ENOTSOCK, on a closed number with EBADF; no reference is kept."""
+    pipe, file = objects.fifo(), objects.file()
+    number, link.fd = link.open(pipe, file)
+    sent = link.send(b"x", [number])
+    assert sent.failed
+    assert sent.errno in {None, "ENOTSOCK"}
+    link.fd = max(link.table.numbers()) + 50
+    sent = link.send(b"x", [number])
+    assert sent.failed
+    assert sent.errno in {None, "EBADF"}
+    link.close(number)
+    assert released(pipe)
+
+
+@case("send.none-after-some", level=MUST, checks="S01 LC15", needs=("plain-out",))
+def test_a_message_without_descriptors_carries_none(link, objects):
+    """After a message with three descriptors one without carries none."""
+    assert not link.send(b"with", link.open(*objects.files(3))).failed
+    assert len(link.peer.receive(4).fds) == 3
+    assert not link.send(b"without").failed
+    got = link.peer.receive()
+    assert (got.data, got.fds) == (b"without", [])
+
+
+@case("send.each-its-own", level=MUST, checks="S02 LC15 D01")
+def test_every_message_has_its_own_descriptors(link, objects):
+    """Eight messages with 1 to 8 descriptors, received after all were sent: each has its own, in order."""
+    expected = []
+    for count in range(1, 9):
+        things = objects.files(count)
+        assert not link.send(bytes([count]), link.open(*things)).failed
+        expected.append((bytes([count]), [thing.identity for thing in things]))
+    got = [link.peer.receive(1) for _ in expected]
+    assert [(message.data, message.identities) for message in got] == expected
+
+
+@case("send.gathered", level=MUST, checks="V01 LC12", needs=("buffers-out",))
+def test_buffers_are_gathered_beside_descriptors(link, objects):
+    """Five buffers, empty ones among them, arrive as one run of bytes with the descriptor on its first."""
+    file = objects.file()
+    sent = link.send([b"", b"ab", b"", b"c", b"def"], link.open(file))
+    assert not sent.failed
+    assert sent.count in {None, 6}
+    first = link.peer.receive(1 if link.type is STREAM else 16)
+    assert first.identities == [file.identity]
+    rest = link.peer.receive().data if link.type is STREAM else b""
+    assert first.data + rest == b"abcdef"
+
+
+@case("send.both-ways", level=MUST, checks="S01 LC15", profiles=CALLS)
+def test_both_directions_at_once(link, objects):
+    """Descriptors under way in both directions at once do not meet: each end gets the other's."""
+    mine, theirs = objects.files(2)
+    link.peer.send(b"to you", fds=[theirs.fd])
+    assert not link.send(b"to me", link.open(mine)).failed
+    got = link.receive(data=6, room=1)
+    assert (got.data, got.things) == (b"to you", [theirs])
+    assert link.peer.receive().identities == [mine.identity]

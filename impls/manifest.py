@@ -100,11 +100,11 @@ class Limits(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """One implementation as its manifest describes it. ``file`` is where that stands (absolute); it is no key."""
 
-    id: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*\Z", max_length=64)]
     name: _Text
     language: _Text
-    homepage: Annotated[str, Meta(pattern=r"^https?://\S+$")]
-    summary: Annotated[str, Meta(pattern=r"^[^\n]+$")]
+    homepage: Annotated[str, Meta(pattern=r"^https?://\S+\Z")]
+    summary: Annotated[str, Meta(pattern=r"^[^\n]+\Z")]
     profiles: Annotated[list[Profile], Meta(min_length=1)]
     start: Start
     needs: Needs = Needs()

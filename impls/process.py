@@ -26,6 +26,7 @@ from .errors import Broken, Crashed, StartFailed, TimedOut
 from .protocol import VERSION, Anomaly, Conversation, Noise, Reply
 from .protocol.capabilities import POLICIES, PROFILES, TESTEE
 from .protocol.messages import Hello, HelloResult, Request
+from .setup import Prepared
 
 PR_SET_PDEATHSIG = 1
 LAST_WORDS = 2000
@@ -46,6 +47,14 @@ class Launch:
     start_deadline: float = 10.0
     request_deadline: float = 5.0
     memory: int = 0
+
+
+def launch_of(prepared: Prepared) -> Launch:
+    """Return how the testee of a prepared implementation is started."""
+    manifest = prepared.manifest
+    return Launch(
+        prepared.command, prepared.environment, manifest.deadlines.start, manifest.deadlines.request, manifest.limits.memory
+    )
 
 
 @dataclass(frozen=True)
@@ -263,6 +272,15 @@ class Testee:
             return Broken("closed-output", "it closed its standard output and went on running")
         self.kill()
         return Crashed(exit_code_name(code), f"it ended with {exit_code_name(code)}{self.last_words()}")
+
+    def hang_up(self, seconds: float = 2.0) -> int | None:
+        """Close the testee's standard input and return its exit code; None when it is still there after ``seconds``."""
+        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
+        self._process.stdin.close()
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def kill(self) -> None:
         """End the whole process group and free everything. May be called again."""

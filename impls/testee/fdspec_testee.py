@@ -369,6 +369,7 @@ class Adapter:
     capabilities = ["pair"]
 
     def __init__(self):
+        self.started = False
         self.sockets = {}  # number -> the socket that connect, listen, accept or pair made
         self.borrowed = {}  # number -> an object around a received or opened descriptor, which is not ours to close
 
@@ -381,7 +382,9 @@ class Adapter:
 
     def hello(self, version, constants):
         learn(constants)
-        self.start()
+        if not self.started:
+            self.start()
+            self.started = True
         runtime = "%s %d.%d.%d" % ((sys.implementation.name,) + tuple(sys.implementation.version[:3]))
         implementation = {"language": "Python", "runtime": runtime}
         implementation.update(self.implementation)
@@ -753,7 +756,8 @@ class Testee:
         if number is not None:
             reply["errno"] = number
         elif not isinstance(error, (OSError, OverflowError, ValueError)):
-            log_traceback(error)  # perhaps a mistake of the adapter's: let its author see where
+            # Perhaps a mistake of the adapter's: let its author see where, without an import, which the case may not allow.
+            sys.excepthook(type(error), error, error.__traceback__)
         return reply
 
     def steps(self, request):
@@ -775,13 +779,6 @@ class Testee:
             if "result" not in reply and not request.get("go_on"):
                 break
         return {"result": {"replies": replies}}
-
-
-def log_traceback(error):
-    from traceback import format_exception
-
-    sys.stderr.write("".join(format_exception(type(error), error, error.__traceback__)))
-    sys.stderr.flush()
 
 
 def lines():

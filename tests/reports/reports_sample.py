@@ -44,7 +44,7 @@ REQUIREMENT = RequirementRecord(
 )
 
 
-def implementation(name, language="Python", available=True, **more):
+def implementation(name, /, language="Python", available=True, **more):
     fields = {
         "name": name,
         "homepage": f"https://example.org/{name}",

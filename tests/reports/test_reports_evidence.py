@@ -1,6 +1,5 @@
 """Control buffers read as the kernel lays them out; two censuses compared; verdicts folded."""
 
-import array
 import os
 import socket
 import struct

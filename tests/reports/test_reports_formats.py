@@ -1,12 +1,13 @@
 """Terminal, JUnit XML, files and schema."""
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree  # noqa: ICN001 - by its own name
 
 import fdspec
 import jsonschema
@@ -72,9 +73,8 @@ def test_nothing_ran(tmp_path):
 @given(text=st.text(max_size=60) | st.just(HOSTILE))
 def test_a_testee_s_words_do_nothing_to_a_terminal(tmp_path, text):
     records = [*sample.small(), sample.failure(case="send.closed", observed=text, reason=text, variant=text)]
-    console = Console(width=80, record=True, file=open(os.devnull, "w"), force_terminal=False)  # noqa: SIM115
-    with console.file:
-        console.print(terminal.render(run_of(tmp_path, records)))
+    console = Console(width=80, record=True, file=io.StringIO(), force_terminal=False)
+    console.print(terminal.render(run_of(tmp_path, records)))
     shown = console.export_text(styles=False)
     assert all(char.isprintable() or char == "\n" for char in shown)
     if text == HOSTILE:
@@ -82,7 +82,9 @@ def test_a_testee_s_words_do_nothing_to_a_terminal(tmp_path, text):
 
 
 def test_rich_and_jinja_cost_nothing_until_something_is_shown():
-    code = "import sys; import fdspec.reports.write; print([m for m in ('rich', 'jinja2', 'pytest') if m in sys.modules])"
+    code = (
+        "import sys; import fdspec.reports.write; print([m for m in ('rich', 'jinja2', 'pytest') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -128,7 +130,10 @@ def check_structure(element):
     if element.tag == "testcase":
         outcomes = [child.tag for child in element if child.tag in {"skipped", "error", "failure"}]
         assert len(outcomes) <= 1
-        assert [child.tag for child in element] == [*outcomes, *(t for t in ("system-out", "system-err") if element.find(t) is not None)]
+        assert [child.tag for child in element] == [
+            *outcomes,
+            *(t for t in ("system-out", "system-err") if element.find(t) is not None),
+        ]
     if element.tag == "testsuite":
         tests = element.findall("testcase")
         assert int(element.get("tests")) == len(tests)
@@ -178,7 +183,13 @@ def test_junit_of_a_small_run(tmp_path):
     ],
 )
 def test_junit_outcomes(verdict, tag, tmp_path):
-    records = [sample.HEADER, sample.implementation("alpha"), sample.REQUIREMENT, sample.case("recv.room"), sample.failure(verdict=verdict)]
+    records = [
+        sample.HEADER,
+        sample.implementation("alpha"),
+        sample.REQUIREMENT,
+        sample.case("recv.room"),
+        sample.failure(verdict=verdict),
+    ]
     test = document(run_of(tmp_path, records)).find(".//testcase")
     assert [child.tag for child in test if not child.tag.startswith("system")] == ([tag] if tag else [])
 
@@ -198,16 +209,20 @@ def test_junit_is_red_when_the_run_is_incomplete(tmp_path):
 
 def test_junit_is_bounded(tmp_path):
     transcript = sample.failure().transcript * 1000
-    huge = sample.failure(case="send.closed", transcript=transcript, log="x" * 10**6, observed="y" * 10**6, noise=["z" * 10**5] * 1000)
+    huge = sample.failure(
+        case="send.closed", transcript=transcript, log="x" * 10**6, observed="y" * 10**6, noise=["z" * 10**4] * 100
+    )
     content = junit.render(run_of(tmp_path, [*sample.small(), huge]))
     assert len(content) < 60_000
-    assert content.count("[cut: ".encode()) >= 3
+    assert content.count(b"[cut: ") >= 3
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=60) | st.just(HOSTILE))
 def test_junit_survives_any_text(tmp_path, text):
-    hostile = sample.failure(case="send.closed", observed=text, expected=text, reason=text, variant=text, log=text, noise=[text])
+    hostile = sample.failure(
+        case="send.closed", observed=text, expected=text, reason=text, variant=text, log=text, noise=[text]
+    )
     root = document(run_of(tmp_path, [*sample.small(), hostile]))
     if text == HOSTILE:
         message = next(test for test in root.iter("failure") if "markup" in test.get("message")).get("message")
@@ -221,7 +236,12 @@ def test_junit_survives_any_text(tmp_path, text):
 def test_write_all(tmp_path):
     records = sample.save(tmp_path, sample.small())
     paths = write.write_all(records, tmp_path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["index.html", "junit.xml", "records.jsonl", "summary.txt"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "index.html",
+        "junit.xml",
+        "records.jsonl",
+        "summary.txt",
+    ]
     assert paths.html.read_bytes().startswith(b"<!DOCTYPE html>")
     assert ElementTree.fromstring(paths.junit.read_bytes()).tag == "testsuites"
     assert "recv.room" in paths.summary.read_text(encoding="utf-8")
@@ -268,7 +288,9 @@ def test_nothing_is_written_from_a_cut_file(tmp_path):
 
 def test_the_committed_schema_is_the_generated_one():
     path = ROOT / "docs" / "schema" / "records-1.json"
-    assert path.read_text(encoding="utf-8") == schema.text(), "run: python -m fdspec.reports.schema > docs/schema/records-1.json"
+    assert path.read_text(encoding="utf-8") == schema.text(), (
+        "run: python -m fdspec.reports.schema > docs/schema/records-1.json"
+    )
 
 
 def test_the_schema_accepts_what_is_written_and_refuses_the_rest():

@@ -66,19 +66,31 @@ CASES = {
     "no JSON": (lambda whole: [b"\x7fELF\x02\x01\n", *whole], Problem.NO_HEADER, 1),
     "cut header": (lambda whole: [whole[0][:40]], Problem.NO_HEADER, 1),
     "other version": (lambda whole: [whole[0].replace(b'"version":1', b'"version":2'), *whole[1:]], Problem.VERSION, 1),
-    "other version, other fields": (lambda whole: [b'{"record":"header","version":9,"fdspec":"7.0"}\n'], Problem.VERSION, 1),
+    "other version, other fields": (
+        lambda whole: [b'{"record":"header","version":9,"fdspec":"7.0"}\n'],
+        Problem.VERSION,
+        1,
+    ),
     "damaged header": (lambda whole: [b'{"record":"header","run":3}\n', *whole[1:]], Problem.DAMAGED, 1),
     "second header": (lambda whole: [whole[0], *whole], Problem.SECOND_HEADER, 2),
     "damaged line": (lambda whole: [*whole[:5], whole[5][:30] + b"\n", *whole[6:]], Problem.DAMAGED, 6),
     "blank line": (lambda whole: [*whole[:5], b"\n", *whole[5:]], Problem.DAMAGED, 6),
-    "bad UTF-8": (lambda whole: [*whole[:5], whole[5].replace(b"arrives", b"arr\xffves"), *whole[6:]], Problem.DAMAGED, 6),
+    "bad UTF-8": (
+        lambda whole: [*whole[:5], whole[5].replace(b"arrives", b"arr\xffves"), *whole[6:]],
+        Problem.DAMAGED,
+        6,
+    ),
     "unknown record": (lambda whole: [*whole[:5], b'{"record":"rumour"}\n', *whole[5:]], Problem.DAMAGED, 6),
     "unknown verdict": (
         lambda whole: [*whole[:8], whole[8].replace(b'"pass"', b'"fine"'), *whole[9:]],
         Problem.DAMAGED,
         9,
     ),
-    "endless nesting": (lambda whole: [*whole[:5], b'{"record":"case","x":' + b"[" * 99999 + b"\n"], Problem.DAMAGED, 6),
+    "endless nesting": (
+        lambda whole: [*whole[:5], b'{"record":"case","x":' + b"[" * 99999 + b"\n"],
+        Problem.DAMAGED,
+        6,
+    ),
     "cut line": (lambda whole: [*whole[:9], whole[9][:-20]], Problem.CUT, 10),
     "cut footer": (lambda whole: [*whole[:-1], whole[-1][:-2]], Problem.CUT, 16),
     "no footer": (lambda whole: whole[:-1], Problem.NO_FOOTER, 15),
@@ -152,7 +164,7 @@ def test_a_run_that_says_it_is_incomplete_is_flagged_in_strict_reading_too(tmp_p
 
 def test_counts_of_zero_may_be_left_out_or_given(tmp_path):
     records = sample.small()
-    counts = {verdict: 0 for verdict in Verdict} | sample.footer(records).counts
+    counts = dict.fromkeys(Verdict, 0) | sample.footer(records).counts
     assert load(sample.save(tmp_path, records, sample.footer(records, counts=counts))).incomplete == ""
 
 
@@ -173,10 +185,12 @@ def test_any_bytes_give_an_error_or_a_run_never_anything_else(tmp_path, data):
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(whole) - 1))
         whole[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    said = ""
     try:
         load(write(tmp_path, bytes(whole)), allow_incomplete=data.draw(st.booleans()))
     except RecordsError as error:
-        assert str(error).isprintable()
+        said = str(error)
+    assert said.isprintable()
 
 
 def test_limits(tmp_path):

@@ -69,7 +69,15 @@ def test_the_middle_is_cut_and_both_ends_stay():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0 µs"), (0.00085, "850 µs"), (0.0024, "2.4 ms"), (31, "31.0 s"), (250, "4 min 10 s"), (-1, "-1 s"), (1e300, "1e+300 s")],
+    [
+        (0, "0 µs"),
+        (0.00085, "850 µs"),
+        (0.0024, "2.4 ms"),
+        (31, "31.0 s"),
+        (250, "4 min 10 s"),
+        (-1, "-1 s"),
+        (1e300, "1e+300 s"),
+    ],
 )
 def test_seconds(value, shown):
     assert seconds(value) == shown

@@ -101,6 +101,13 @@ class TwistedUnix(TransportAdapter):
         },
     }
 
+    policies = {
+        "overrun": {
+            "outcome": "error",
+            "source": "https://docs.twisted.org/en/stable/api/twisted.internet.error.FileDescriptorOverrun.html",
+        },
+    }
+
     def start(self):
         log.startLoggingWithObserver(self.observe, setStdout=False)
         # The reactor's waker and Twisted's reserved descriptor are opened by the first port: have them before any case.

@@ -1,0 +1,63 @@
+"""``check-adapter`` against adapters that keep the protocol and against some that break one rule each."""
+
+import pytest
+from fdspec.impls import checkadapter
+from fdspec.impls.checkadapter import TRIALS, Severity, check_adapter
+from fdspec.impls.registry import find
+from fdspec.impls.setup import Prepared, prepare
+
+HOPELESS = "The testee starts and says hello."
+
+FAULTS = {
+    "def hello(self, *a): return dict(super().hello(*a), profiles={'descriptors': {'types': ['stream']}})": "profiles that hello offers",
+    "implementation = {'name': '', 'version': ''}": "name and the version",
+    "def open(self, path, flags): return os.open('/dev/null', os.O_RDWR)": "Open gives a number",
+    "def open(self, path, flags): fd = os.open(path, flags); os.set_inheritable(fd, True); return fd": "close-on-exec",
+    "def open(self, path, flags): return os.open(path, flags) if os.path.exists(path) else 3": "An error carries",
+    "def close(self, fd): pass": "Closing a number that is not open",
+    "def reset(self, close): return []": "Reset closes",
+    "def reset(self, close): self.drop(); [os.close(fd) for fd in close if fd < 99]; return []": "Reset tells",
+    "def setopt(self, *a): pass": "Options are set",
+    "def recvmsg(self, *a): d, anc, f, where = super().recvmsg(*a); return d, [(1, 1, [2])], f, where": "its number is true",
+    "def recvmsg(self, *a): r = super().recvmsg(*a); os.write(1, b'debugging\\n'); return r": "both ways",
+    "def sendmsg(self, fd, b, anc, *r): return super().sendmsg(fd, b, [], *r)": "both ways",
+    "def start(self): sys.stdin.close = None; good.os._exit(7)": HOPELESS,
+}
+
+
+def findings(manifest_path):
+    manifest = find(str(manifest_path))
+    prepared = prepare(manifest)
+    assert isinstance(prepared, Prepared)
+    return list(check_adapter(manifest, prepared, lambda _: None))
+
+
+@pytest.mark.parametrize("name", ["python-socket", "python-socket-fds", "python-recipe"])
+def test_an_adapter_that_keeps_the_protocol_has_no_error(name):
+    manifest = find(name)
+    prepared = prepare(manifest)
+    assert isinstance(prepared, Prepared)
+    found = list(check_adapter(manifest, prepared, lambda _: None))
+    assert [one for one in found if one.severity is Severity.ERROR] == []
+    assert len(found) == len(TRIALS)
+
+
+@pytest.mark.parametrize("body", FAULTS)
+def test_each_broken_rule_is_named(body, miscreant):
+    errors = [one for one in findings(miscreant(body)) if one.severity is Severity.ERROR]
+    assert errors, "nothing was found"
+    assert any(FAULTS[body] in f"{one.rule} {one.text}" for one in errors), errors
+
+
+def test_a_testee_that_does_not_end_with_its_input_is_told(miscreant, monkeypatch):
+    monkeypatch.setattr(checkadapter, "TRIALS", TRIALS[:1])
+    manifest = miscreant("pass")
+    script = manifest.parent / "lingers.py"
+    text = manifest.read_text()
+    script.write_text(
+        "import os, subprocess, sys\nsubprocess.run([sys.executable, '-I', sys.argv[1], sys.argv[2]])\nimport time; time.sleep(30)\n",
+        encoding="utf-8",
+    )
+    manifest.write_text(text.replace('"{testee}/fdspec_testee.py"', '"{here}/lingers.py", "{testee}/fdspec_testee.py"'))
+    errors = [one for one in findings(manifest) if one.severity is Severity.ERROR]
+    assert any("went on running" in one.text for one in errors)
