@@ -1,6 +1,6 @@
-"""`twisted.internet.unix` of Twisted 14.0.2: the Client and Server transports of connectUNIX and listenUNIX, on a real epoll reactor.
+"""`twisted.internet.unix` of Twisted 14.0.2: the Client and Server transports of connectUNIX and listenUNIX.
 
-The reactor is never run; each turn is one `iterate`, so that it stands still between requests.
+They run on a real epoll reactor. The reactor is never run; each turn is one `iterate`, so that it stands still between requests.
 """
 
 import select
@@ -104,13 +104,6 @@ class Twisted14Unix(TransportAdapter):
         "overrun": {
             "outcome": "error",  # FileDescriptorOverrun: "the connection is closed with this exception"
             "source": "https://github.com/twisted/twisted/blob/twisted-14.0.2/twisted/internet/error.py",
-        },
-    }
-
-    policies = {
-        "overrun": {
-            "outcome": "error",
-            "source": "https://docs.twisted.org/en/stable/api/twisted.internet.error.FileDescriptorOverrun.html",
         },
     }
 

@@ -138,7 +138,7 @@ def flag_names(bits):
 
 
 def address_out(address):
-    """Return an address of the socket module (None or str, an abstract one begins with NUL) as the protocol writes it."""
+    """Return an address of the socket module (None or str; NUL begins an abstract one) as the protocol writes it."""
     if address is None:
         return None
     return shown("@" + address[1:] if address[:1] == "\0" else address)
@@ -414,6 +414,7 @@ class Adapter(object):
     capabilities = ["pair"]
 
     def __init__(self):
+        self.started = False
         self.sockets = {}  # number -> the socket that connect, listen, accept or pair made, and its identity
         self.strays = []  # sockets whose number somebody else closed: deleting them would close its next owner's
         self.resets = 0
@@ -427,7 +428,9 @@ class Adapter(object):
 
     def hello(self, version, constants):
         learn(constants)
-        self.start()
+        if not self.started:
+            self.start()
+            self.started = True
         runtime = "%s %d.%d.%d" % ((sys.subversion[0].lower(),) + sys.version_info[:3])
         implementation = {"language": "Python", "runtime": runtime}
         implementation.update(self.implementation)
@@ -803,7 +806,7 @@ class Testee(object):
         if number is not None:
             reply["errno"] = number
         elif not isinstance(error, (EnvironmentError, OverflowError, ValueError)):
-            log_traceback()  # perhaps a mistake of the adapter's: let its author see where
+            sys.excepthook(*sys.exc_info())  # perhaps a mistake of the adapter's: let its author see where
         return reply
 
     def steps(self, request):
@@ -825,13 +828,6 @@ class Testee(object):
             if "result" not in reply and not request.get("go_on"):
                 break
         return {"result": {"replies": replies}}
-
-
-def log_traceback():
-    from traceback import format_exc
-
-    sys.stderr.write(format_exc())
-    sys.stderr.flush()
 
 
 def lines():
