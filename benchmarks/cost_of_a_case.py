@@ -21,6 +21,7 @@ import struct
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -31,14 +32,30 @@ UCRED = struct.calcsize("iii")
 
 
 class Clock:
-    """A pytest plugin that notes when each item begins, and has every item run ``rounds`` times."""
+    """A pytest plugin that notes when each item begins, and has the first item run ``rounds`` times."""
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
         self.begins: list[float] = []
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = items * self.rounds
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
+        yield
+        if not items:
+            return
+        first = items[0]
+        assert isinstance(first, pytest.Function)
+        items[:] = [
+            pytest.Function.from_parent(
+                first.parent,
+                name=f"{first.name}-{number}",
+                callspec=first.callspec,
+                callobj=first.obj,
+                fixtureinfo=first._fixtureinfo,
+                originalname=first.originalname,
+            )
+            for number in range(self.rounds)
+        ]
 
     def pytest_runtest_logstart(self) -> None:
         self.begins.append(time.perf_counter())

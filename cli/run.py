@@ -186,6 +186,8 @@ def _finish(directory: Path, status: int) -> int:
         click.echo(
             f"fdspec: {footer.note or 'incomplete'}: {len(run.verdicts)} verdicts are kept in {records}", err=True
         )
+    if footer.exit_code == OK and not footer.complete:
+        return HARNESS
     if footer.exit_code == OK and status != OK:
         raise Stop(f"pytest ended with {status} although no verdict is bad: the harness failed", HARNESS)
     return footer.exit_code

@@ -63,7 +63,7 @@ class Problem:
 
 @dataclass
 class Account:
-    """The account of one case: the problems, and both censuses where there were any."""
+    """The account of one case: the problems, and where there were any the censuses before it and after its reset."""
 
     problems: list[Problem]
     before: list[Open]
@@ -81,6 +81,7 @@ class Bench:
         self._testee: Testee | None = None
         self._table: Table | None = None
         self._baseline: dict[int, Identity] = {}
+        self._before: list[Open] = []
         self._started = 0
         self._serial = 0
         self._warm: set[tuple[str, str]] = set()
@@ -179,6 +180,7 @@ class Bench:
         testee.ask(Reset(close=[]))
         self._drop(link)
         self._baseline = table.identities()
+        self._before = table.full({})
         self._warm.add((profile.value, side))
 
     @property
@@ -263,15 +265,17 @@ class Bench:
 
     # --- the account ---------------------------------------------------------------------------------------------------
 
-    def settle(self) -> Account:
-        """End the case: reset, count, and say what is wrong. Never raises a `TesteeError`."""
+    def settle(self, *, failed: bool = False) -> Account:
+        """End the case: reset, count, and say what is wrong. Never raises a `TesteeError`.
+
+        With ``failed``, both censuses are kept whatever they show.
+        """
         link = self._link
         self.outcome = link.outcome if link is not None else ""
         if link is None:
             self._release()
             return Account([], [], [])
         problems: list[Problem] = []
-        before: list[Open] = []
         after: list[Open] = []
         try:
             if self._testee is None or not self._testee.alive:
@@ -282,19 +286,16 @@ class Bench:
             problems += self._stray_closes(link, now)
             listed = dict.fromkeys([*link.opened, *link.received])
             mine = [fd for fd in listed if fd in now and self._baseline.get(fd) != now[fd] and fd not in link.connected]
-            if len(now) > len(self._baseline) + len(mine) + len(link.connected) + 1 or problems:
-                before = table.full(self._owners(link))
             problems += self._reset(link, mine)
             problems += self._left_over(link)
-            if problems:
-                before = before or table.full(self._owners(link))
+            if failed or problems:
                 after = table.full(self._owners(link))
         except TesteeError as failure:
             problems.append(problem_of(failure))
         if problems:
             self.retire()
         self._drop(link)
-        return Account(problems, before, after)
+        return Account(problems, self._before if failed or problems else [], after)
 
     @staticmethod
     def _stray_closes(link: Link, now: dict[int, Identity]) -> list[Problem]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Iterable, Sequence
 
 from ..impls.protocol.messages import Close, Steps, StepsResult
+from .checks import released
 from .link import CallLink, Link
 from .objects import Thing
 from .peer import MAX_FDS
@@ -20,7 +20,7 @@ def numbers(things: Iterable[Thing]) -> list[int]:
 
 
 def most(link: Link, wanted: int = MAX_FDS) -> int:
-    """Return how many descriptors one receive can take: ``wanted``, or less where the implementation declares a limit."""
+    """Return how many descriptors one receive can take: ``wanted``, or fewer where a limit is declared."""
     return min(wanted, link.offer.limits.get("descriptors", wanted))
 
 
@@ -30,20 +30,17 @@ def drop(link: Link, fds: Sequence[int]) -> None:
         return
     result = link.do(Steps(steps=[Close(fd=fd) for fd in fds])).result
     failed = isinstance(result, StepsResult) and [one.error for one in result.replies if one.error is not None]
-    assert not failed, f"a received descriptor of {list(fds)} could not be closed: {failed}"  # noqa: S101 - as in a case
+    assert not failed, f"a received descriptor of {list(fds)} is not open: {failed}"  # noqa: S101 - as in a case
     link.received[:] = [fd for fd in link.received if fd not in fds]
 
 
-def released(link: Link, fifo: Thing) -> bool:
-    """Whether no writing end of ``fifo`` is left in flight; one that the testee still holds is the census's business."""
-    poll = select.poll()
-    poll.register(fifo.fd, 0)
-    hung_up = any(event & select.POLLHUP for _, event in poll.poll(0))
-    return hung_up or fifo.identity in link.table.identities().values()
+def gone(link: Link, fifo: Thing) -> bool:
+    """Whether no writing end of ``fifo`` is left in flight; one that the testee holds is the census's business."""
+    return fifo.identity in link.table.identities().values() or released(fifo)
 
 
 def belonging(messages: Sequence[Message], begin: int, end: int) -> list[Thing]:
-    """Return what belongs to bytes ``begin`` to ``end`` of a stream: that of each message whose first byte lies there."""
+    """Return what belongs to bytes ``begin`` to ``end`` of a stream: that of the messages that begin there."""
     place = 0
     found: list[Thing] = []
     for data, things in messages:
@@ -67,6 +64,6 @@ def read_stream(link: CallLink, messages: Sequence[Message], size: int, room: in
         assert place < end, f"the end came after {place} of {len(total)} bytes"  # noqa: S101
         assert got.data == total[place:end], f"other data than was sent at byte {place}"  # noqa: S101
         expected = belonging(messages, place, end)
-        assert got.things == expected, f"bytes {place} to {end} brought {got.things} instead of {expected}"  # noqa: S101
+        assert got.things == expected, f"bytes {place} to {end} brought {got.things}, not {expected}"  # noqa: S101
         drop(link, got.fds)
         place = end

@@ -143,6 +143,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     write_report(report)
 
 
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Note who ended the run before its end."""
+    from .session import note_interrupt  # noqa: PLC0415 - see pytest_configure
+
+    note_interrupt(excinfo.type)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End the testees; write the footer."""
     ours = session.config.stash.get(SESSION, None)

@@ -197,8 +197,12 @@ class Session:
         """Take the census; return what the case is to raise, None when all is well."""
         target = cast("Target", target_of(item))
         bench = self.bench(target.implementation)
+        if isinstance(failure, KeyboardInterrupt):  # in the middle of a request: this testee cannot be asked any more
+            bench.retire()
+            return failure
         log = bench.log()
-        account = item.stash[ACCOUNT] = bench.settle()
+        failed = failure is not None and not isinstance(failure, Unsupported)
+        account = item.stash[ACCOUNT] = bench.settle(failed=failed)
         item.stash[LOG] = log
         if isinstance(failure, TesteeError) and not isinstance(failure, Unsupported):
             bench.retire()
@@ -368,6 +372,8 @@ class Output:
         self.faults: list[str] = []
         self.missing: list[str] = []
         self.seen = 0
+        self.stopped = False
+        """Whether the run was ended at its first failure, as asked for, and not by a person."""
 
     def take(self, report: pytest.TestReport) -> None:
         """Write what a report carries."""
@@ -388,6 +394,8 @@ class Output:
         """Write the footer and return the exit code."""
         complete = not self.faults and status in (0, 1) and (selected == 0 or self.seen >= selected)
         code = self._code(status)
+        if self.stopped and status == int(pytest.ExitCode.INTERRUPTED):
+            status, code = int(pytest.ExitCode.TESTS_FAILED), self._code(int(pytest.ExitCode.TESTS_FAILED))
         note = "; ".join(self.faults[:5]) if self.faults else _NOTES.get(status, "" if complete else "not every selected case ran")
         if selected == 0 and self.seen == 0 and status == int(pytest.ExitCode.OK):
             complete, code, note = False, USAGE, "no case was selected"
@@ -420,6 +428,12 @@ def write_report(report: pytest.TestReport) -> None:
     """Hand a report to the run that writes records, if there is one in this process."""
     for output in _OUTPUTS:
         output.take(report)
+
+
+def note_interrupt(kind: type[BaseException]) -> None:
+    """Tell Ctrl-C from pytest-xdist's way of ending a run after so many failures, which is a KeyboardInterrupt as well."""
+    for output in _OUTPUTS:
+        output.stopped = kind.__module__.startswith("xdist.")
 
 
 def begin(config: pytest.Config) -> Session:

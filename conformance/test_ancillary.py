@@ -40,7 +40,7 @@ def test_rights_given_as_bytes(link, objects):
 
 @case("ancillary.several-rights", level=SHOULD, checks="A09 LC08", profiles=(MESSAGE,), needs=SEVERAL)
 def test_several_rights_all_arrive(link, objects):
-    """Three SCM_RIGHTS control messages with 1, 2 and 3 descriptors in one send: all six arrive in order, or it is refused."""
+    """Three SCM_RIGHTS control messages with 1, 2 and 3 descriptors: all six arrive in order, or all is refused."""
     pipe, *files = objects.fifo(), *objects.files(5)
     things = [pipe, *files]
     numbers = link.open(*things)
@@ -83,7 +83,7 @@ def test_the_limit_counts_all_control_messages(link, objects):
 
 @case("ancillary.limit-exactly", level=SHOULD, checks="A10 A09", profiles=(MESSAGE,), needs=SEVERAL)
 def test_the_limit_may_be_reached_by_several(link, objects):
-    """200 and 53 descriptors in two control messages make 253, which arrive, or the two control messages are refused."""
+    """200 and 53 descriptors in two control messages make 253, which arrive; or having two is refused."""
     file = objects.file()
     numbers = link.open(file)
     if link.send(b"x", ancillary=[(*RIGHTS, numbers * 200), (*RIGHTS, numbers * 53)]).failed:
@@ -94,7 +94,7 @@ def test_the_limit_may_be_reached_by_several(link, objects):
 
 @case("ancillary.empty-rights", level=SHOULD, checks="A04", profiles=(MESSAGE,), needs=ANCILLARY)
 def test_empty_rights(link, objects):
-    """An SCM_RIGHTS control message without a descriptor: the data arrives alone, or the send is refused; later sends work."""
+    """An SCM_RIGHTS control message without a descriptor: the data arrives alone, or is refused; later sends work."""
     file = objects.file()
     numbers = link.open(file)
     for content in (b"", []):
@@ -123,7 +123,7 @@ def test_empty_rights_beside_others(link, objects):
 
 @case("ancillary.part-of-an-int", level=SHOULD, checks="A04 A06", profiles=(MESSAGE,), needs=ANCILLARY)
 def test_parts_of_an_int(link, objects):
-    """1 to 3 bytes alone pass nothing; behind a whole int they are ignored. Or the send is refused; nothing stays behind."""
+    """1 to 3 bytes alone pass nothing; behind a whole int they are ignored. Or all is refused without a trace."""
     pipe = objects.fifo()
     (number,) = link.open(pipe)
     for whole, rest in itertools.product((0, 1), (1, 2, 3)):
@@ -140,7 +140,7 @@ def test_parts_of_an_int(link, objects):
 
 @case("ancillary.part-of-an-int.between", level=SHOULD, checks="A06 A09", profiles=(MESSAGE,), needs=SEVERAL)
 def test_part_of_an_int_between_rights(link, objects):
-    """A control message of one and a half ints in front of another: both whole ints arrive, in order, or all is refused."""
+    """One and a half ints in front of another control message: both whole ints arrive in order, or all is refused."""
     things = objects.files(2)
     one, other = link.open(*things)
     if link.send(b"x", ancillary=[(*RIGHTS, ints(one) + b"\xff\xff"), (*RIGHTS, ints(other))]).failed:
@@ -201,7 +201,7 @@ def test_a_foreign_level_alone(link):
 
 @case("ancillary.foreign-level-beside-rights", level=MAY, checks="A07 A26 L05", profiles=(MESSAGE,), needs=SEVERAL)
 def test_a_foreign_level_beside_rights(link, objects):
-    """Odd lengths of foreign data in front of and behind rights: the rights arrive, or all is refused without a trace."""
+    """Odd lengths of foreign data on both sides of rights: the rights arrive, or all is refused without a trace."""
     pipe = objects.fifo()
     (number,) = link.open(pipe)
     for size in (0, 1, 4, 5, 7, 8, 9):
@@ -284,7 +284,7 @@ def test_credentials_of_no_process(link, objects):
 
 @case("ancillary.too-much", level=SHOULD, checks="A18 L05", profiles=(MESSAGE,), needs=SEVERAL)
 def test_more_control_data_than_the_system_takes(link, objects):
-    """Rights and foreign data beyond net.core.optmem_max: refused with ENOBUFS; nothing arrives, no reference is kept."""
+    """Rights and foreign data beyond net.core.optmem_max: ENOBUFS; nothing arrives and no reference is kept."""
     limit = int(Path("/proc/sys/net/core/optmem_max").read_text(encoding="ascii"))
     pipe = objects.fifo()
     (number,) = link.open(pipe)

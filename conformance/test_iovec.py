@@ -24,7 +24,12 @@ def test_gather_with_empty_entries(link, objects):
     """Empty buffers first, in the middle, last and in a row add nothing to the message."""
     file = objects.file()
     fds = link.open(file)
-    for buffers in ([b"", b"ab", b"c"], [b"ab", b"", b"c"], [b"ab", b"c", b""], [b"", b"", b"ab", b"", b"", b"c", b"", b""]):
+    for buffers in (
+        [b"", b"ab", b"c"],
+        [b"ab", b"", b"c"],
+        [b"ab", b"c", b""],
+        [b"", b"", b"ab", b"", b"", b"c", b"", b""],
+    ):
         assert not link.send(buffers, fds).failed
         got = link.peer.receive()
         assert (got.data, got.identities) == (b"abc", [file.identity]), f"sent as {buffers}"
@@ -52,7 +57,7 @@ def test_gather_most(link, objects):
 
 @case("iovec.gather.one-too-many", level=MUST, checks="V04 LC11 LC12", needs=("buffers-out",))
 def test_gather_one_too_many(link, objects):
-    """1025 buffers are refused and nothing is sent, or taken and sent as far as the caller is told, descriptors once."""
+    """1025 buffers are refused and nothing is sent, or sent as far as the caller is told, descriptors once."""
     file, after = objects.files(2)
     buffers = [b"%c" % (65 + index % 26) for index in range(IOV_MAX + 1)]
     sent = link.send(buffers, link.open(file))
@@ -85,7 +90,7 @@ def test_gather_big(link, objects):
 
 @case("iovec.gather.partial", level=MUST, checks="S16 LC10", types=(STREAM,), needs=("buffers-out",))
 def test_gather_partial(link, objects):
-    """A write that the kernel takes in part sends the beginning of the buffers, as much as is told, descriptors once."""
+    """A write that the kernel takes in part sends the beginning of the buffers, as much as told, descriptors once."""
     file = objects.file()
     link.option("SOL_SOCKET", "SO_SNDBUF", 4608)
     link.nonblocking()
@@ -114,7 +119,7 @@ def test_scatter(link, objects):
 
 @case("iovec.scatter.gathered", level=MUST, checks="V01 LC12", needs=("buffers-in", "buffers-out"))
 def test_scatter_what_was_gathered(link, objects):
-    """How a message was gathered does not show: other boundaries on the receiving side, the same bytes and descriptors."""
+    """How a message was gathered does not show: other boundaries at the receiver, the same bytes and descriptors."""
     file = objects.file()
     link.peer.send([b"a", b"bcd", b"", b"ef"], [file.fd])
     got = link.receive([3, 2, 4], room=1)
@@ -197,7 +202,7 @@ def test_scatter_too_small_for_a_stream(link, objects):
 
 @case("iovec.scatter.zero-total", level=SHOULD, checks="R11 V01", types=(STREAM,), needs=("buffers-in",))
 def test_scatter_zero_total(link, objects):
-    """Several buffers of no bytes deliver a stream's waiting descriptors and leave the data, or are refused and leave both."""
+    """Several buffers of no bytes deliver a stream's descriptors and leave the data, or are refused and leave both."""
     file = objects.file()
     link.nonblocking()
     link.peer.send(b"x", [file.fd])

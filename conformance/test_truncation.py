@@ -1,9 +1,9 @@
-"""Truncation: descriptors that did not fit, or found no free number, are closed, missed visibly, and never come back."""
+"""Truncation: descriptors that did not fit, or found no free number, are closed, visibly lost, and never come back."""
 
 import os
 from itertools import product
 
-from fdspec.conformance.phrases import drop, most, numbers, released
+from fdspec.conformance.phrases import drop, gone, most, numbers
 from fdspec.conformance.suite import DESCRIPTORS, MAY, MESSAGE, MUST, PACKETS, STREAM, case
 
 
@@ -17,7 +17,7 @@ def test_excess_descriptors_are_reported(link, objects):
 
 @case("ctrunc.room-by-count", level=MUST, checks="T01 LC03")
 def test_room_by_count(link, objects):
-    """Room for 0 to 6 and 0 to 6 sent: the first ones arrive in order, and the caller can tell exactly when some were lost."""
+    """Room for 0 to 6 and 0 to 6 sent: the first arrive in order, and the caller can tell when some were lost."""
     files = objects.files(6)
     for room, count in product(range(7), range(7)):
         sent = files[:count]
@@ -88,9 +88,9 @@ def test_lost_stay_lost(link, objects):
 
 @case("ctrunc.next-message", level=MUST, checks="T04 LC15")
 def test_next_message(link, objects):
-    """After a message that did not fit, ten times over, the next one brings exactly its own descriptors."""
+    """After a message that did not fit, nine times over, the next one brings exactly its own descriptors."""
     files, own = objects.files(5), objects.files(2)
-    for room in (0, 1, 2, 3, 4) * 2:
+    for room in (0, 2, 4) * 3:
         link.peer.send(b"first", numbers(files))
         link.peer.send(b"next", numbers(own))
         drop(link, link.receive(5, room=room).fds)
@@ -107,7 +107,7 @@ def test_released(link, objects):
     link.peer.send(b"x", [*numbers(objects.files(2)), writer])
     objects.release(writer)
     link.receive(1, room=2)
-    assert released(link, fifo)
+    assert gone(link, fifo)
 
 
 @case("ctrunc.data-survives", level=MUST, checks="T13 LC03")
@@ -122,8 +122,8 @@ def test_data_survives(link, objects):
 def test_rest_of_the_data(link, objects):
     """The rest of a stream message whose descriptors did not fit comes without descriptors and without a flag."""
     link.nonblocking()
-    link.peer.send(b"headtail", numbers(objects.files(3)))
-    first = link.receive(4, room=1)
+    link.peer.send(b"headtail", numbers(objects.files(5)))
+    first = link.receive(4, room=2)
     rest = link.receive(16, room=4)
     assert first.failed or first.data == b"head"
     assert rest.data == b"tail"
@@ -131,32 +131,31 @@ def test_rest_of_the_data(link, objects):
     assert not rest.has("MSG_CTRUNC")
 
 
-@case("ctrunc.with-data-truncated", level=MUST, checks="T10 LC03", types=PACKETS)
+@case("ctrunc.with-data-truncated", level=MUST, checks="T10", types=PACKETS)
 def test_with_data_truncated(link, objects):
     """A packet that is too long and has too many descriptors: both losses are visible where flags are shown."""
     files = objects.files(4)
     link.peer.send(b"longdata", numbers(files))
     got = link.receive(4, room=2)
-    assert got.lost_descriptors_visible
     assert got.things == files[: len(got.things)]
     if not got.failed:
         assert got.data == b"long"
         assert got.flags is None or got.flags >= {"MSG_TRUNC", "MSG_CTRUNC"}
 
 
-@case("ctrunc.many-into-few", level=MUST, checks="T01 LC01 LC03")
+@case("ctrunc.many-into-few", level=MUST, checks="T01 LC01")
 def test_many_into_few(link, objects):
-    """64 and 253 descriptors into room for 2, 16 and 62: the first ones arrive, the others are closed, the loss is visible."""
+    """64 and 253 descriptors into room for 2, 16, 62: the first arrive, in order, and the others are closed."""
     files = objects.files(61)
-    for count, room in product((64, 253), (2, 16, 62)):
+    for count, wanted in product((64, 253), (2, 16, 62)):
+        room = most(link, wanted)
         sent = [files[index % 61] for index in range(count)]
         link.peer.send(b"x", numbers(sent))
-        room = most(link, room)
         got = link.receive(1, room=room)
         what = f"{count} sent, room for {room}"
         assert len(got.fds) <= room, what
         assert got.things == sent[: len(got.things)], what
-        assert got.lost_descriptors_visible, what
+        assert got.flags is None or got.lost_descriptors_visible, what
         drop(link, got.fds)
 
 
@@ -181,9 +180,7 @@ def test_interleaved(link, objects):
         link.peer.send(b"%d" % index, numbers(files))
         got = link.receive(1, room=2)
         assert got.things == files[: len(got.things)]
-        if index % 2:
-            assert got.lost_descriptors_visible
-        else:
+        if len(files) == 2:
             assert (got.data, got.things) == (b"%d" % index, files)
 
 
@@ -200,7 +197,7 @@ def test_single_gets_two(link, objects):
 
 @case("ctrunc.single-gets-many", level=MUST, checks="LC01 LC03 LC04", profiles=(DESCRIPTORS,), needs=("single",))
 def test_single_gets_many(link, objects):
-    """The call for one descriptor, when five come, hands out one at most, closes the others, and the caller can tell."""
+    """The call for one descriptor, when five come, hands out one at most, closes the rest, and the caller can tell."""
     files = objects.files(5)
     link.peer.send(b"x", numbers(files))
     got = link.receive(1, room=1, single=True)
@@ -215,7 +212,7 @@ SLOTS = ((1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (5, 0), (5, 1), (5, 2))
 
 @case("nofile.slots", level=MUST, checks="T12 LC03 LC09")
 def test_slots(link, objects):
-    """With free numbers for k of n descriptors the first k arrive, or an error says that none did; the loss is visible."""
+    """With free numbers for k of n descriptors the first k arrive, or an error says that none did: a visible loss."""
     warm = objects.file()
     link.peer.send(b"x", [warm.fd])
     assert link.receive(1, room=1).things == [warm]
@@ -228,6 +225,8 @@ def test_slots(link, objects):
         what = f"{count} sent, {slots} numbers free"
         assert got.lost_descriptors_visible, what
         assert got.things == files[:slots] or (got.failed and not got.fds), what
+        if slots:
+            link.outcome = "short" if got.fds else "refused"
         drop(link, got.fds)
 
 
@@ -243,12 +242,11 @@ def test_stale_number(link, objects):
         got = link.receive(1, room=count)
         link.restore_slots()
         assert got.fds == []
-        assert got.lost_descriptors_visible
 
 
 @case("nofile.stale.single", level=MUST, checks="LC03 LC09 LC15", profiles=(DESCRIPTORS,), needs=("single",))
 def test_stale_number_by_the_call_for_one(link, objects):
-    """At the limit of open files the call for one descriptor hands over none, and the caller can tell that one was lost."""
+    """At the limit of open files the call for one descriptor hands over none, and the caller can tell of the loss."""
     first, second = objects.files(2)
     link.peer.send(b"x", [first.fd])
     assert link.receive(1, room=1, single=True).things == [first]
@@ -286,11 +284,11 @@ def test_released_at_the_limit(link, objects):
     link.leave_slots(1)
     link.receive(1, room=2)
     link.restore_slots()
-    assert released(link, fifo)
+    assert gone(link, fifo)
 
 
 @case("nofile.plain-data", level=MUST, checks="LC09")
-def test_plain_data_at_the_limit(link, objects):
+def test_plain_data_at_the_limit(link):
     """At the limit of open files plain data is received as ever."""
     link.peer.send(b"plain")
     link.leave_slots(0)
@@ -304,6 +302,7 @@ def test_plain_data_at_the_limit(link, objects):
 def test_peek_at_the_limit(link, objects):
     """A peek at the limit of open files loses nothing: after the limit is raised all descriptors are received."""
     files = objects.files(3)
+    link.nonblocking()
     link.peer.send(b"x", numbers(files))
     link.leave_slots(1)
     peeked = link.receive(1, room=3, flags=("MSG_PEEK",))

@@ -159,7 +159,9 @@ def overview(folded: Folded) -> str:
     run = folded.run
     verdicts = Counter(verdict.verdict for verdict in run.verdicts)
     parts = [f"{verdicts[verdict]} {verdict.value}" for verdict in READING if verdicts[verdict]]
-    what = f"{_plural(len(run.cases), 'case')} on {_plural(len(folded.available), 'implementation')}"
+    ran = len({case for _, case in folded.cells})
+    some = f"{ran} of " if ran < len(run.cases) else ""
+    what = f"{some}{_plural(len(run.cases), 'case')} on {_plural(len(folded.available), 'implementation')}"
     return f"{what}: {_plural(len(run.verdicts), 'verdict')}" + (f" ({', '.join(parts)})" if parts else "")
 
 

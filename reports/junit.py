@@ -11,7 +11,7 @@ from .census import Change, compare, flags
 from .control import Layout, layout, parse
 from .fold import Folded, fold, label
 from .store import Run
-from .text import block, bound, line, visible
+from .text import block, bound, first, line, visible
 
 MAX_OUTPUT = 16_000
 """Characters of a test's system-out."""
@@ -112,9 +112,9 @@ def _outcome(case: Element, verdict: VerdictRecord, record: CaseRecord, how: Lay
     reason = line(verdict.reason, 100)
     kind = f"{verdict.verdict.value}: {reason}" if reason else verdict.verdict.value
     if tag is _Tag.SKIPPED:
-        _add(case, tag, type=kind, message=line(verdict.observed or verdict.reason or "unsupported"))
+        _add(case, tag, type=kind, message=first(verdict.observed or verdict.reason or "unsupported"))
         return
-    element = _add(case, tag, type=kind, message=line(verdict.observed) or kind)
+    element = _add(case, tag, type=kind, message=first(verdict.observed) or kind)
     parts = [
         ("must happen", record.summary),
         ("expected", verdict.expected),

@@ -12,7 +12,7 @@ from rich.text import Text
 from ..conformance.records import Verdict
 from .fold import READING, Cell, Folded, fold, label, overview
 from .store import Run
-from .text import line
+from .text import first, line
 
 STYLE: dict[Verdict, str] = {
     Verdict.PASS: "green",
@@ -88,7 +88,7 @@ def _one(cell: Cell) -> Text:
     if worst.reason not in ("", worst.verdict.value):
         text.append(f" {line(worst.reason, 60)}")
     if seen:
-        text.append(f": {line(seen, 300)}")
+        text.append(f": {first(seen, 300)}")
     return text
 
 

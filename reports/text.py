@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
+_NAMES = (
+    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI"),
+    *("DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US"),
+)
 _LINES = frozenset("\n\t")
 _NONE: frozenset[str] = frozenset()
 
@@ -11,9 +15,9 @@ _NONE: frozenset[str] = frozenset()
 def visible(text: str, *, lines: bool = False) -> str:
     """Return ``text`` with every character that does something, rather than shows something, replaced by a mark.
 
-    C0 controls become their control pictures (``␛``); every other space becomes the space; bidirectional and other
-    format characters, line separators, private and unassigned code points become ``⟨U+202E⟩``. With ``lines``, line
-    feed and tab stay. The result is legal in XML 1.0, and showing it twice changes nothing.
+    C0 controls become their names (``⟨ESC⟩``); every other space becomes the space; bidirectional and other format
+    characters, line separators, private and unassigned code points become ``⟨U+202E⟩``. With ``lines``, line feed and
+    tab stay. The result is legal in XML 1.0, and showing it twice changes nothing.
     """
     if text.isprintable():
         return text
@@ -23,10 +27,10 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def _mark(char: str) -> str:
     point = ord(char)
-    if point < 0x20:
-        return chr(0x2400 + point)
+    if point < len(_NAMES):
+        return f"⟨{_NAMES[point]}⟩"
     if point == 0x7F:
-        return "␡"
+        return "⟨DEL⟩"
     return " " if unicodedata.category(char) == "Zs" else f"⟨U+{point:04X}⟩"
 
 
@@ -48,6 +52,12 @@ def bound_middle(text: str, limit: int) -> str:
 def line(text: str, limit: int = 400) -> str:
     """Return ``text`` as one safe line of about ``limit`` characters at most."""
     return visible(bound(text, limit))
+
+
+def first(text: str, limit: int = 400) -> str:
+    """Return the first line of ``text`` that says anything, safe, with a mark if there is more."""
+    lines = [each.rstrip() for each in text.split("\n") if each.strip()]
+    return line(lines[0] + (" …" if len(lines) > 1 else ""), limit) if lines else ""
 
 
 def block(text: str, limit: int = 8_000) -> str:

@@ -1,7 +1,8 @@
 """Messages with descriptors over AF_UNIX sockets: `sendmsg` and `recvmsg`, the lowest of the reference's three layers.
 
-The module stands alone: copy it, it imports nothing but the standard library (Python 3.11 or later). What it adds to
-`socket.socket.sendmsg` and `socket.socket.recvmsg` is ownership and the promise that nothing is lost unseen:
+The module stands on `ownership` alone: copy both, they import nothing but the standard library (Python 3.11 or later).
+What it adds to `socket.socket.sendmsg` and `socket.socket.recvmsg` is ownership and the promise that nothing is lost
+unseen:
 
 - a received descriptor is a `Descriptor`, which closes itself; one that the caller never gets is closed here;
 - it is close-on-exec from its first instant (MSG_CMSG_CLOEXEC), unless the caller asks for an inheritable one;
@@ -22,11 +23,12 @@ import enum
 import errno
 import os
 import socket
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+from .ownership import BadDescriptorError, Descriptor, HasFileno, PassingError, descriptor_number
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -64,7 +66,6 @@ Address: TypeAlias = object
 _Captured: TypeAlias = tuple[int, list[tuple[int, int, bytes]], int, Address]
 """What recvmsg_into of the socket module returns."""
 
-_INT_MAX: Final = 0x7FFFFFFF
 _INT_SIZE: Final = array.array("i").itemsize
 _MSG_CTRUNC: Final = int(socket.MSG_CTRUNC)
 _CLOEXEC: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
@@ -76,14 +77,6 @@ _socket_sendmsg = socket.socket.sendmsg
 _socket_recvmsg_into = socket.socket.recvmsg_into
 
 
-class HasFileno(Protocol):
-    """Anything that knows its descriptor's number: files, sockets, `Descriptor`."""
-
-    def fileno(self) -> int:
-        """Return the number."""
-        ...
-
-
 class Truncation(enum.Enum):
     """What `recvmsg` does when descriptors that were sent did not all arrive (MSG_CTRUNC)."""
 
@@ -91,14 +84,6 @@ class Truncation(enum.Enum):
     """Close every descriptor that came and raise `DescriptorsLostError`, which carries the data and the flags."""
     KEEP = "keep"
     """Hand over what came; `Message.descriptors_lost` tells."""
-
-
-class PassingError(OSError):
-    """A message with descriptors could not be passed. `errno` is what the kernel says, or would have said."""
-
-
-class BadDescriptorError(PassingError):
-    """A number that cannot be a descriptor: below 0 or above INT_MAX (EBADF)."""
 
 
 class TooManyDescriptorsError(PassingError):
@@ -133,86 +118,6 @@ class DescriptorsLostError(PassingError):
     def flags(self) -> int:
         """msg_flags of the message, MSG_CTRUNC among them."""
         return self.message.flags
-
-
-class Descriptor:
-    """Owner of one descriptor number: closes it once, at the latest when it is forgotten (with a ResourceWarning).
-
-    Raises TypeError for what is no int and `BadDescriptorError` for a number out of range. 0 is a number like any
-    other.
-    """
-
-    __slots__ = ("__weakref__", "_number")
-    _number: int
-
-    def __init__(self, number: int) -> None:
-        self._number = -1  # a failure below leaves nothing to close
-        self._number = _checked(number)
-
-    @classmethod
-    def duplicate(cls, source: int | HasFileno) -> Self:
-        """Own a new number, close-on-exec, for what `source` refers to; `source` stays its owner's."""
-        return cls(os.dup(descriptor_number(source)))
-
-    @classmethod
-    def vacant(cls) -> Self:
-        """Return an owner of nothing, in the closed state."""
-        descriptor = cls.__new__(cls)
-        descriptor._number = -1  # noqa: SLF001 - an instance of this very class
-        return descriptor
-
-    @property
-    def closed(self) -> bool:
-        """Whether it owns nothing any more: closed or detached."""
-        return self._number < 0
-
-    def fileno(self) -> int:
-        """Return the number; it stays owned here. Raises ValueError when closed or detached."""
-        if self._number < 0:
-            raise ValueError("this Descriptor is closed or detached and has no number")
-        return self._number
-
-    def adopt(self, number: int) -> None:
-        """Own `number`, which the caller vouches for. Raises ValueError when something is owned already."""
-        if self._number >= 0:
-            raise ValueError(f"this Descriptor owns number {self._number} and cannot adopt {number}")
-        self._number = number
-
-    def detach(self) -> int:
-        """Return the number and give up its ownership. Raises ValueError when closed or detached."""
-        number, self._number = self.fileno(), -1
-        return number
-
-    def close(self) -> None:
-        """Close what is owned, once. Raises OSError as close(2) does; the number is gone even so."""
-        number, self._number = self._number, -1
-        if number >= 0:
-            os.close(number)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # The defaults keep what is needed at hand while the interpreter shuts down.
-    def __del__(self, close: Callable[[int], None] = os.close, warn: Callable[..., None] = warnings.warn) -> None:
-        number = getattr(self, "_number", -1)  # unset where the arguments of __init__ did not even fit
-        if number < 0:
-            return
-        self._number = -1
-        try:
-            warn(f"descriptor {number} was forgotten and is closed now", ResourceWarning, stacklevel=2, source=self)
-        finally:
-            close(number)
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a Descriptor cannot be copied or pickled: use Descriptor.duplicate()")
-
-    def __repr__(self) -> str:
-        return f"<Descriptor {self._number}>" if self._number >= 0 else "<Descriptor closed>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,20 +187,7 @@ class Message:
         self.close()
 
 
-def descriptor_number(source: int | HasFileno) -> int:
-    """Return the number of `source`, an int or an object with fileno().
-
-    Raises TypeError for anything else (True and False included) and `BadDescriptorError` for a number out of range.
-    """
-    if isinstance(source, int):
-        return _checked(source)
-    fileno = getattr(source, "fileno", None)
-    if fileno is None:
-        raise TypeError(f"a descriptor is an int or has a fileno(), not {type(source).__name__}")
-    return _checked(fileno())
-
-
-def sendmsg(  # noqa: PLR0917 - the order of socket.socket.sendmsg, with the descriptors where its reader expects them
+def sendmsg(
     sock: socket.socket,
     buffers: Iterable[ReadableBuffer],
     descriptors: Iterable[int | HasFileno] = (),
@@ -377,7 +269,7 @@ def recvmsg_into(
     return _receive(sock, buffers, (), room, control, flags, truncation, inheritable=inheritable)
 
 
-def _receive(  # noqa: PLR0917 - private, called twice
+def _receive(
     sock: socket.socket,
     buffers: Iterable[WriteableBuffer],
     copied: Sequence[bytearray],
@@ -427,7 +319,7 @@ def _own(numbers: Sequence[int], slots: list[Descriptor], *, inheritable: bool) 
     """Fill `slots` with owners of `numbers`. All that may fail comes before a number is owned, or after all are."""
     slots.extend([Descriptor.vacant() for _ in numbers])
     for slot, number in zip(slots, numbers, strict=True):
-        slot._number = number  # noqa: SLF001 - one step, unlike a call
+        slot.adopt(number)
     if not inheritable and not _CLOEXEC:
         for number in numbers:
             os.set_inheritable(number, False)
@@ -442,14 +334,6 @@ def _lost(message: Message, came: int, room: int | None) -> DescriptorsLostError
     where = "any number of" if room is None else room
     text = f"descriptors were lost (MSG_CTRUNC): room for {where}, {came} came and are closed; {why}"
     return DescriptorsLostError(number, text, message)
-
-
-def _checked(number: object) -> int:
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"a descriptor's number is an int, not {type(number).__name__}")
-    if not 0 <= number <= _INT_MAX:
-        raise BadDescriptorError(errno.EBADF, f"{number} is not a descriptor's number")
-    return number
 
 
 def _control_tuple(item: ControlMessage | tuple[int, int, ReadableBuffer]) -> tuple[int, int, ReadableBuffer]:

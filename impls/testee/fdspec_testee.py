@@ -549,8 +549,8 @@ class Endpoint:
 class TransportAdapter(Adapter):
     """An adapter with an event loop: a subclass gives `turn`, `client`, `server`, `release` and more operations.
 
-    ``transport_write``, ``transport_send_fd``, ``transport_producer``, ``transport_reading``, ``transport_close`` get the
-    `Endpoint` in place of its number. The loop runs in connect, accept, events and reset, never between requests.
+    ``transport_write``, ``transport_send_fd``, ``transport_producer``, ``transport_reading``, ``transport_close`` get
+    the `Endpoint` in place of its number. The loop runs in connect, accept, events and reset, never between requests.
     """
 
     def __init__(self):
@@ -756,7 +756,7 @@ class Testee:
         if number is not None:
             reply["errno"] = number
         elif not isinstance(error, (OSError, OverflowError, ValueError)):
-            # Perhaps a mistake of the adapter's: let its author see where, without an import, which the case may not allow.
+            # Perhaps a mistake of the adapter's: let its author see where. Without an import: descriptors may be out.
             sys.excepthook(type(error), error, error.__traceback__)
         return reply
 

@@ -109,7 +109,7 @@
     return el("td", {}, el("code", {}, target), el("small", {}, [identity, flags, owner ? "owner: " + owner : ""].filter(Boolean).join(" · ")));
   }
   function census([pairs, cut, before, after]) {
-    if (!pairs.length) return el("p", { class: "none" }, "No census was taken.");
+    if (!pairs.length) return el("p", { class: "none" }, "The record has no census.");
     const differ = pairs.filter((row) => row[1]).length;
     const missing = !before ? "The census before the case was not taken: nothing can be compared." :
       !after ? "The census after the case could not be taken: nothing can be compared." : "";
@@ -121,6 +121,7 @@
       cut ? el("p", { class: "none" }, "… " + cut + " more descriptors are in records.jsonl") : ""];
   }
 
+  const first = (text) => text.split("\n").find((line) => line.trim()) || "";
   const section = (title, ...content) => [el("h3", {}, title), ...content];
   function evidence(one) {
     const out = [];
@@ -166,7 +167,7 @@
         const rows = D.cells[i][c];
         if (!rows) return el("li", {}, el("span", { class: "none" }, "not run"), el("span", {}, impl.id));
         const one = verdictOf(rows[0], impl, kase);
-        return el("li", {}, badge(one.verdict), el("span", {}, el("a", { href: hash(impl.id, kase.id) }, impl.id), el("small", {}, BAD.has(one.verdict) ? one.observed || one.reason : "")));
+        return el("li", {}, badge(one.verdict), el("span", {}, el("a", { href: hash(impl.id, kase.id) }, impl.id), el("small", {}, BAD.has(one.verdict) ? first(one.observed) || one.reason : "")));
       })))]);
     around(-1, c);
   }
@@ -178,7 +179,7 @@
     show(impl.id, [el("h2", { id: "panel-title" }, impl.name), el("p", { class: "by" }, facts, impl.homepage ? [" · ", el("a", { href: impl.homepage, target: "_blank", rel: "noopener noreferrer" }, "home page")] : ""),
       section(bad.length ? bad.length + (bad.length > 1 ? " cases" : " case") + " not as required" : "Nothing that ran was other than required", el("ul", { class: "list" }, bad.map(([kase, c]) => {
         const one = verdictOf(D.cells[i][c][0], impl, kase);
-        return el("li", {}, badge(one.verdict), el("span", {}, el("a", { href: hash(impl.id, kase.id) }, el("code", {}, kase.id)), el("small", {}, one.observed || kase.summary)));
+        return el("li", {}, badge(one.verdict), el("span", {}, el("a", { href: hash(impl.id, kase.id) }, el("code", {}, kase.id)), el("small", {}, first(one.observed) || kase.summary)));
       })))]);
     around(i, -1);
   }
@@ -298,7 +299,7 @@
     }
     for (const group of table.tBodies) group.hidden = !left.has(group);
     table.className = (table.classList.contains("dense") ? "dense " : "") + (wanted.length ? "only " + wanted.map((verdict) => "only-" + verdict).join(" ") : "");
-    $("shown").textContent = filtered ? shown + " of " + D.cases.length + " cases" : D.cases.length + " cases";
+    $("shown").textContent = filtered ? shown + " of " + D.cases.length + " cases" : D.cases.length + (D.cases.length === 1 ? " case" : " cases");
     $("reset").hidden = !filtered;
     $("none").hidden = shown > 0;
   }

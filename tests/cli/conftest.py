@@ -5,31 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-ADAPTER = """\
-import importlib.util
-spec = importlib.util.spec_from_file_location("good", {good!r})
-good = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(good)
-"""
+SCRIPT = Path(sys.executable).with_name("fdspec")
 
 
 @pytest.fixture
-def fdspec(tmp_path):
+def environment(tmp_path):
+    return {**os.environ, "FDSPEC_CACHE": str(tmp_path / "cache"), "COLUMNS": "100"}
+
+
+@pytest.fixture
+def fdspec(tmp_path, environment):
     """Run ``fdspec`` with these arguments; returns the finished process with its output as text."""
 
-    def run(*arguments, **environment):
-        command = [sys.executable, "-m", "fdspec.cli", *map(str, arguments)]
+    def run(*arguments, **more):
+        command = [SCRIPT, *map(str, arguments)]
         return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            check=False,
+            command, capture_output=True, text=True, timeout=100, cwd=tmp_path, env={**environment, **more}, check=False
         )
 
     return run

@@ -138,6 +138,11 @@ def test_fold_shows_the_worst(tmp_path):
     assert [area.name for area in folded.areas] == ["recv", "send"]
 
 
+def test_cases_that_nobody_ran_are_not_counted_as_run(tmp_path):
+    records = [*sample.small(), sample.case("recv.never")]
+    assert overview(fold(load(sample.save(tmp_path, records)))).startswith("3 of 4 cases on 2 implementations")
+
+
 def test_an_implementation_that_has_verdicts_is_never_hidden(tmp_path):
     records = [*sample.small(), sample.failure("gamma")]
     folded = fold(load(sample.save(tmp_path, records)))

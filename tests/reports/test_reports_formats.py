@@ -226,8 +226,8 @@ def test_junit_survives_any_text(tmp_path, text):
     root = document(run_of(tmp_path, [*sample.small(), hostile]))
     if text == HOSTILE:
         message = next(test for test in root.iter("failure") if "markup" in test.get("message")).get("message")
-        assert "␛[31m" in message
-        assert "</failure>]]>&<b>⟨U+202E⟩⟨U+2028⟩␀⟨U+FFFE⟩␍␊next" in message
+        assert "⟨ESC⟩[31m" in message
+        assert "</failure>]]>&<b>⟨U+202E⟩⟨U+2028⟩⟨NUL⟩⟨U+FFFE⟩ …" in message
 
 
 # -- files

@@ -103,9 +103,8 @@ def hostile_records(text):
         ),
         sample.case("c" + text, text, checks=("r" + text,)),
     ]
-    everything = dict.fromkeys(
-        ("profile", "type", "variant", "reason", "expected", "observed", "outcome", "log", "reproduce"), text
-    )
+    names = ("profile", "type", "variant", "reason", "expected", "observed", "outcome", "log", "reproduce")
+    everything = dict.fromkeys(names, text)
     records.append(
         VerdictRecord(
             implementation="a" + text,

@@ -225,7 +225,7 @@ def test_hostile_text_is_shown_and_does_nothing(text, visit):
 
 
 def test_the_page_forbids_what_it_does_not_need(browser, tmp_path):
-    """Were something hostile to get in, the page's policy stops it: no markup from strings, no request, no inline style."""
+    """Were something hostile to get in, the page's policy stops it: no markup, no request, no style."""
     path = tmp_path / "index.html"
     path.write_bytes(render(load(sample.save(tmp_path, sample.small()))))
     context = browser.new_context()

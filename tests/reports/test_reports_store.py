@@ -215,4 +215,4 @@ def test_a_hostile_file_name_and_value_are_shown_safely(tmp_path):
     with pytest.raises(RecordsError) as caught:
         load(Path(path))
     assert str(caught.value).isprintable()
-    assert "␛" in str(caught.value)
+    assert "⟨ESC⟩" in str(caught.value)

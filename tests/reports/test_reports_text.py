@@ -5,7 +5,7 @@ import sys
 import unicodedata
 
 import pytest
-from fdspec.reports.text import block, bound, bound_middle, line, seconds, visible
+from fdspec.reports.text import block, bound, bound_middle, first, line, seconds, visible
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,13 +26,13 @@ def test_no_character_that_acts_survives():
     ("text", "shown"),
     [
         ("plain, ünïcode, 日本語", "plain, ünïcode, 日本語"),
-        ("\x1b[2J", "␛[2J"),
-        ("a\0b\x7f", "a␀b␡"),
+        ("\x1b[2J", "⟨ESC⟩[2J"),
+        ("a\0b\x7f", "a⟨NUL⟩b⟨DEL⟩"),
         ("\u202egnp.exe", "⟨U+202E⟩gnp.exe"),
         ("a\u2028b", "a⟨U+2028⟩b"),
         ("a\u200bb\ufeff", "a⟨U+200B⟩b⟨U+FEFF⟩"),
         ("\U000e0041", "⟨U+E0041⟩"),
-        ("a\nb\r", "a␊b␍"),
+        ("a\nb\r", "a⟨LF⟩b⟨CR⟩"),
         ("a\u00a0b", "a b"),
         ("\ud800", "⟨U+D800⟩"),
     ],
@@ -61,6 +61,12 @@ def test_bounds(text, limit):
         assert len(cut) <= limit + 50
     assert "\n" not in line(text, limit)
     assert len(block(text, limit)) <= 10 * (limit + 50)
+
+
+def test_the_first_line_says_that_there_is_more():
+    assert first("\n  \none\x1b\n\ntwo") == "one⟨ESC⟩ …"
+    assert first("only\n") == "only"
+    assert first(" \n") == first("") == ""
 
 
 def test_the_middle_is_cut_and_both_ends_stay():

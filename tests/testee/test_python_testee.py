@@ -4,7 +4,9 @@ import errno
 import importlib.util
 import json
 import os
+import resource
 import socket
+import subprocess
 import sys
 import textwrap
 
@@ -355,8 +357,6 @@ def test_a_number_closed_behind_the_testee_s_back_closes_nobody_else(own):
     ],
 )
 def test_an_adapter_file_has_one_adapter(tmp_path, source, word):
-    import subprocess
-
     path = tmp_path / "adapter.py"
     path.write_text(source)
     done = subprocess.run([sys.executable, "-I", TESTEE, path], input=b"", capture_output=True, check=False)
@@ -370,3 +370,30 @@ def test_error_names_are_those_of_the_manual_pages(module):
     assert module.ERRORS[errno.EAGAIN] == "EAGAIN"
     assert module.ERRORS[errno.EOPNOTSUPP] == "EOPNOTSUPP"
     assert module.ERRORS[errno.EBADF] == "EBADF"
+
+
+def test_out_of_descriptors_is_an_error_like_any_other(own):
+    one = own("""
+        from fdspec_testee import Adapter
+
+        class Poor(Adapter):
+            def shutdown(self, fd, how):
+                raise RuntimeError("no number left")
+    """)
+    limit = resource.prlimit(one.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(one.process.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+    assert one.error("open", path=os.devnull)["errno"] == "EMFILE"
+    assert one.error("pair", type="stream")["errno"] == "EMFILE"
+    assert one.error("shutdown", fd=0, how="SHUT_RD") == {"type": "RuntimeError", "message": "no number left"}
+    resource.prlimit(one.process.pid, resource.RLIMIT_NOFILE, limit)
+    one.reset()
+
+
+def test_the_author_of_an_adapter_sees_where_it_went_wrong(tmp_path):
+    path = tmp_path / "adapter.py"
+    path.write_text("from fdspec_testee import Adapter\nclass A(Adapter):\n    def open(self, path):\n        pass\n")
+    command = [sys.executable, "-I", TESTEE, path]
+    request = b'{"id": 1, "op": "open", "path": "/"}\n'
+    done = subprocess.run(command, input=request, capture_output=True, check=True)
+    assert json.loads(done.stdout)["error"]["type"] == "TypeError"
+    assert "Traceback" in done.stderr.decode()

@@ -67,8 +67,9 @@ class Reference(Adapter):
         return message.sendmsg(self.sock(fd), buffers, descriptors, control, flags, address)
 
     def recvmsg(self, fd, sizes, room, control, flags):
+        wanted = room if control is None else None  # `control` sets the limit alone
         try:
-            received = message.recvmsg(self.sock(fd), sizes, room, control=control, flags=flags)
+            received = message.recvmsg(self.sock(fd), sizes, wanted, control=control, flags=flags)
         except message.DescriptorsLostError as error:
             ancillary = [(item.level, item.type, item.data) for item in error.message.ancillary]
             raise Failed(error, (error.message.buffers, ancillary, error.flags, error.message.address)) from None

@@ -1,6 +1,7 @@
 """`twisted.internet.unix` of Twisted 14.0.2: the Client and Server transports of connectUNIX and listenUNIX.
 
-They run on a real epoll reactor. The reactor is never run; each turn is one `iterate`, so that it stands still between requests.
+The reactor is a real one, on epoll. It is never run; each turn is one `iterate`, so that it stands still between
+requests.
 """
 
 import select
@@ -108,11 +109,7 @@ class Twisted14Unix(TransportAdapter):
     }
 
     def start(self):
-        log.startLoggingWithObserver(self.observe, setStdout=False)
-        # The reactor's waker and Twisted's reserved descriptor are opened by the first port: have them before any case.
-        port = reactor.listenUNIX("\0fdspec-%d" % id(self), protocol.ServerFactory())
-        port.stopListening()
-        self.drain()
+        log.startLoggingWithObserver(self.observe, setStdout=False)  # the reactor opened its own when it was imported
 
     def observe(self, event):
         failure = event.get("failure") if event["isError"] else None

@@ -116,8 +116,8 @@ def learn(constants):
     NAMES.clear()
     for prefix in ("MSG_", "SOL_", "SCM_"):
         names = NAMES[prefix] = {}
-        for name, value in CONSTANTS.items():
-            if name.startswith(prefix):
+        for name, value in sorted(CONSTANTS.items()):
+            if name.startswith(prefix) and not name.startswith("SCM_J1939_"):  # which are another level's
                 names.setdefault(value, name)
     NAMES["SOL_"][socket.SOL_SOCKET] = "SOL_SOCKET"
     NAMES["SCM_"][SCM_RIGHTS] = "SCM_RIGHTS"
@@ -206,7 +206,8 @@ def bits(values):
 
 
 def address_in(value):
-    return "\0" + value[1:] if text(value)[:1] == "@" else value
+    address = text(value)
+    return "\0" + address[1:] if address[:1] == "@" else address
 
 
 def socket_type(value):
