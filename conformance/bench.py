@@ -83,6 +83,8 @@ class Bench:
         self._baseline: dict[int, Identity] = {}
         self._before: list[Open] = []
         self._started = 0
+        self._failed_starts = 0
+        self._homes = 0
         self._serial = 0
         self._warm: set[tuple[str, str]] = set()
         self._link: Link | None = None
@@ -105,15 +107,19 @@ class Bench:
         if self._testee is None:
             if self._failure is not None:
                 raise self._failure
-            home = self._directory / f"home-{self._started}"
+            home = self._directory / f"home-{self._homes}"
             home.mkdir(0o700)
             try:
                 self._testee = Testee(self._launch, home)
             except StartFailed as failure:
-                if not self._started:  # it never worked: every further attempt would cost a deadline
+                self._failed_starts += 1
+                if not self._started or self._failed_starts > 1:  # every further attempt would cost a deadline
                     self._failure = failure
                 raise
+            finally:
+                self._homes += 1
             self._started += 1
+            self._failed_starts = 0
             self._hello = self._testee.hello
             self._table = Table(self._testee.pid)
             self._warm.clear()

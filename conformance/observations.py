@@ -40,14 +40,30 @@ class Outcome:
         return errno_name(self.error.errno) if self.error is not None else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sent(Outcome):
     """``count``: the bytes that the implementation says it took (None where its API does not say, or on an error)."""
 
     count: int | None = None
 
+    def __repr__(self) -> str:
+        return f"Sent(error={_error(self.error)})" if self.error is not None else f"Sent({self.count})"
 
-@dataclass(frozen=True)
+
+SHOWN = 40
+"""Bytes of data that a message about an observation shows."""
+
+
+def brief(data: bytes) -> str:
+    """Return ``data`` as text, the long ones by their beginning and their length."""
+    return repr(data) if len(data) <= SHOWN else f"{data[:SHOWN]!r}… ({len(data)} bytes)"
+
+
+def _error(error: ErrorReply) -> str:
+    return " ".join(part for part in (error.type, errno_name(error.errno), error.message) if part)
+
+
+@dataclass(frozen=True, repr=False)
 class Received(Outcome):
     """What a receive reported.
 
@@ -65,6 +81,13 @@ class Received(Outcome):
     address: str | None = None
     control_length: int | None = None
     silent: bool = False
+
+    def __repr__(self) -> str:
+        parts = [f"error={_error(self.error)}"] if self.error is not None else []
+        parts += [f"data={brief(self.data)}", f"things={self.things}"]
+        parts += [f"flags={sorted(self.flags)}"] if self.flags is not None else ["flags not shown"]
+        parts += [f"ancillary={self.ancillary}"] if self.ancillary else []
+        return f"Received({', '.join(parts)})"
 
     @property
     def lost_descriptors_visible(self) -> bool:

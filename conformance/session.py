@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import os
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +19,7 @@ from ..impls.manifest import Manifest, ManifestError
 from ..impls.process import launch_of
 from ..impls.protocol.values import Profile, SocketType
 from ..impls.registry import UnknownImplementation, everything, find
-from ..impls.setup import Prepared, Unavailable, prepare
+from ..impls.setup import Pending, Prepared, Unavailable, prepare, survey
 from .bench import Account, Bench, HarnessFault, Problem, problem_of
 from .facts import platform_facts
 from .link import Link
@@ -446,15 +445,16 @@ def begin(config: pytest.Config) -> Session:
     selection.check(suite)
     manifests, named = chosen(config)
     prepared: dict[str, Prepared] = {}
-    missing: list[Unavailable] = []
+    missing: list[Unavailable | Pending] = []
+    worker = hasattr(config, "workerinput")
     for manifest in manifests:
-        found = prepare(manifest)
+        found = survey(manifest) if worker else prepare(manifest)  # a worker comes after a controller that prepared
         if isinstance(found, Prepared):
             prepared[manifest.id] = found
         else:
             missing.append(found)
     session = Session(selection, suite, prepared)
-    if not hasattr(config, "workerinput"):
+    if not worker:
         session.output = _open_output(config, session, missing, named)
     if missing and named and not prepared:
         reasons = "; ".join(f"{one.manifest.id}: {one.reason}" for one in missing)
@@ -467,7 +467,7 @@ class _NoSession:
     exitstatus = 0
 
 
-def _open_output(config: pytest.Config, session: Session, missing: list[Unavailable], named: bool) -> Output:
+def _open_output(config: pytest.Config, session: Session, missing: Sequence[Unavailable | Pending], named: bool) -> Output:
     directory = config.getoption("fdspec_out")
     try:
         recorder = Recorder(Path(directory) if directory else None)
@@ -483,8 +483,7 @@ def _open_output(config: pytest.Config, session: Session, missing: list[Unavaila
         "types": " ".join(selection.types),
         "profiles": " ".join(selection.profiles),
     }
-    command = os.environ.get("FDSPEC_COMMAND", "").split("\0") if "FDSPEC_COMMAND" in os.environ else sys.argv
-    recorder.write(Header(str(uuid.uuid4()), now(), __version__, command, platform_facts(), {k: v for k, v in wanted.items() if v}))
+    recorder.write(Header(str(uuid.uuid4()), now(), __version__, sys.argv, platform_facts(), {k: v for k, v in wanted.items() if v}))
     for one in missing:
         recorder.write(introduce(one.manifest, available=False, reason=one.reason))
     cases = [one for one in session.suite.cases.values() if selection.takes(one)]

@@ -48,6 +48,7 @@ def test_gather_all_empty(link, objects):
 def test_gather_most(link, objects):
     """1024 buffers go out as one message, its descriptors once."""
     file = objects.file()
+    link.nonblocking()
     buffers = [b"%c" % (65 + index % 26) for index in range(IOV_MAX)]
     assert not link.send(buffers, link.open(file)).failed
     got = link.peer.receive()
@@ -59,6 +60,7 @@ def test_gather_most(link, objects):
 def test_gather_one_too_many(link, objects):
     """1025 buffers are refused and nothing is sent, or sent as far as the caller is told, descriptors once."""
     file, after = objects.files(2)
+    link.nonblocking()
     buffers = [b"%c" % (65 + index % 26) for index in range(IOV_MAX + 1)]
     sent = link.send(buffers, link.open(file))
     if sent.failed:

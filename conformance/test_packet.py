@@ -165,6 +165,16 @@ def test_truncate_flag(link, objects):
         assert got.flags is None or got.has("MSG_TRUNC")
 
 
+@case("packet.truncate-flag-stays-within", level=MUST, checks="D02 LC12", types=PACKETS, needs=("flags-in",))
+def test_truncate_flag_stays_within(link, objects):
+    """With MSG_TRUNC given, the call returns the packet's length: no memory beyond the buffer is handed over as data."""
+    link.peer.send(b"x" * 20000, numbers(objects.files(1)))
+    got = link.receive(4, room=1, flags=("MSG_TRUNC",))
+    assert len(got.data) <= 4, (
+        f"a buffer of 4 bytes was given, {len(got.data)} bytes came back, of which 4 were received"
+    )
+
+
 @case("packet.waitall", level=SHOULD, checks="D10", types=PACKETS, needs=("flags-in",))
 def test_waitall(link, objects):
     """MSG_WAITALL does not make a receive wait for, or take, more than one packet."""

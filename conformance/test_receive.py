@@ -419,3 +419,26 @@ def test_control_message_shape(link, objects):
     assert got.things == [file]
     assert got.ancillary == []
     assert not got.has("MSG_CTRUNC")
+
+
+@case("receive.cloexec-flag.shown", level=MAY, checks="R18 T01", needs=("flags-in",))
+def test_cloexec_flag_shown(link, objects):
+    """Of a good receive with MSG_CMSG_CLOEXEC no flag is shown but perhaps that one."""
+    file = objects.file()
+    link.peer.send(b"x", [file.fd])
+    got = link.receive(16, room=1, flags=("MSG_CMSG_CLOEXEC",))
+    assert got.things == [file]
+    assert got.flags is None or got.flags <= {"MSG_CMSG_CLOEXEC"}
+
+
+@case("receive.zero-bytes.no-room", level=MAY, checks="R12 R02", types=(STREAM,))
+def test_zero_bytes_without_room(link, objects):
+    """A receive of no bytes without room may drop a stream's waiting descriptors; the data stays, and nothing leaks."""
+    file = objects.file()
+    link.nonblocking()
+    link.peer.send(b"x", [file.fd])
+    first = link.receive(0, room=0)
+    assert (first.data, first.fds) == (b"", [])
+    got = link.receive(1, room=1)
+    assert got.data == b"x"
+    assert got.things in ([file], [])

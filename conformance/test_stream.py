@@ -281,3 +281,16 @@ def test_truncate_flag(link, objects):
     assert (got.data, got.things) == (b"ab", [file])
     got = link.receive(16, room=1)
     assert (got.data, got.fds) == (b"cdef", [])
+
+
+@case("stream.no-room-stops", level=SHOULD, checks="B07 R02", types=(STREAM,))
+def test_no_room_stops(link, objects):
+    """A receive without room also stops after the message that carried descriptors; the data behind it comes alone."""
+    link.nonblocking()
+    link.peer.send(b"aaa", numbers(objects.files(2)))
+    link.peer.send(b"bbb")
+    got = link.receive(16, room=0)
+    assert got.fds == []
+    assert got.failed or got.data == b"aaa"
+    got = link.receive(16, room=2)
+    assert (got.data, got.fds) == (b"bbb", [])

@@ -311,3 +311,16 @@ def test_peek_at_the_limit(link, objects):
     assert peeked.lost_descriptors_visible
     got = link.receive(1, room=3)
     assert (got.data, got.things) == (b"x", files)
+
+
+@case("ctrunc.flag-given", level=MAY, checks="T09", needs=("flags-in",))
+def test_flag_given(link, objects):
+    """MSG_CTRUNC given to a receive changes nothing, or is refused with the message kept."""
+    files = objects.files(2)
+    link.nonblocking()
+    link.peer.send(b"x", numbers(files))
+    got = link.receive(1, room=2, flags=("MSG_CTRUNC",))
+    if got.failed:
+        got = link.receive(1, room=2)
+    assert (got.data, got.things) == (b"x", files)
+    assert not got.has("MSG_CTRUNC")

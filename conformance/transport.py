@@ -23,10 +23,11 @@ from ..impls.protocol.values import Profile, SocketType
 from .census import Table
 from .link import Link
 from .objects import Objects, Thing
+from .observations import brief
 from .peer import PATIENCE, Peer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Heard:
     """What a transport told its protocol, in order.
 
@@ -40,6 +41,10 @@ class Heard:
     data: bytes
     lost: Event | None
     order: list[str] = field(default_factory=list[str])
+
+    def __repr__(self) -> str:
+        ended = f", lost={self.lost.error or 'cleanly'}" if self.lost is not None else ""
+        return f"Heard({self.order}, things={self.things}, data={brief(self.data)}{ended})"
 
     def count(self, name: str) -> int:
         """Return how many events of that name there were."""

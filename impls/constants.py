@@ -7,6 +7,8 @@ import fcntl
 import os
 import socket
 
+_FOREIGN = ("SCM_J1939_", "SO_J1939_", "SO_VM_SOCKETS_")
+"""Names of other address families, whose numbers collide with those of AF_UNIX."""
 _PREFIXES = ("MSG_", "SO_", "SOL_", "SCM_", "AF_", "SHUT_", "SOCK_")
 
 LINUX = {
@@ -31,7 +33,7 @@ def _collect() -> dict[str, int]:
     found = dict(LINUX) if os.uname().sysname == "Linux" else {}
     for module, prefixes in ((socket, _PREFIXES), (os, ("O_",)), (fcntl, ("F_GETF", "F_SETF", "FD_"))):
         for name in dir(module):
-            if name.startswith(prefixes):
+            if name.startswith(prefixes) and not name.startswith(_FOREIGN):
                 value: object = getattr(module, name)
                 if isinstance(value, int):
                     found[name] = int(value)

@@ -231,7 +231,8 @@ class Testee:
                 raise Broken("unknown-operation", "an operation of a random name must be answered with `unsupported`")
         except (Crashed, TimedOut, Broken) as fault:
             self.kill()
-            raise StartFailed("start", f"{fault}{self.last_words()}") from fault
+            words = "" if isinstance(fault, Crashed) else self.last_words()  # Crashed has quoted them
+            raise StartFailed("start", f"{fault}{words}") from fault
         except BaseException:
             self.kill()
             raise

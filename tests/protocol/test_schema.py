@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from fdspec.impls.protocol import Conversation, schema
 from fdspec.impls.protocol.messages import REQUESTS, Request, Steps
@@ -54,7 +55,7 @@ def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("request_type", REQUESTS, ids=lambda kind: kind.__struct_config__.tag)
 def test_every_request_as_the_harness_writes_it_fits(request_type: type[Request]) -> None:
-    required = {name: FIELDS[name] for name in request_type.__struct_fields__ if name in FIELDS}
+    required = {field.name: FIELDS[field.name] for field in msgspec.structs.fields(request_type) if field.required}
     line = json.loads(Conversation().ask(request_type(**required)))
     check(line)
     check(line, "request")

@@ -28,12 +28,6 @@ def recv_fds(sock, msglen, maxfds):
 class PythonRecipe(Adapter):
     implementation = dict(PYTHON, name="recv_fds of the socket module's documentation")
     profiles = {"descriptors": {"types": TYPES, "capabilities": ["many", "empty-out", "plain-out"]}}
-    policies = {
-        "truncation": {
-            "outcome": "silent",  # "while ignoring unexpected conditions"
-            "source": "https://docs.python.org/3/library/socket.html#socket.socket.recvmsg",
-        },
-    }
 
     def send_fds(self, fd, buffers, fds, flags, address, single):
         return send_fds(self.sock(fd), only(buffers, b""), fds)
