@@ -81,7 +81,9 @@ def bare(kind: socket.SocketKind, path: str, file: str, rounds: int) -> float:
         peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED)
         fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
-        _, ancillary, _, _ = peer.recvmsg(65536, socket.CMSG_SPACE(12) + socket.CMSG_LEN(4 * 253), socket.MSG_CMSG_CLOEXEC)
+        _, ancillary, _, _ = peer.recvmsg(
+            65536, socket.CMSG_SPACE(12) + socket.CMSG_LEN(4 * 253), socket.MSG_CMSG_CLOEXEC
+        )
         got = array.array("i")
         got.frombytes(ancillary[0][2])
         os.fstat(got[0])
@@ -110,7 +112,17 @@ def main() -> int:
         (directory / "file").write_bytes(b"x" * 64)
         floor = bare(socket.SOCK_STREAM, f"{name}/stream", f"{name}/file", options.rounds * 3)
         clock = Clock(options.rounds)
-        arguments = ["--pyargs", "fdspec.conformance", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", name]
+        arguments = [
+            "--pyargs",
+            "fdspec.conformance",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            name,
+        ]
         arguments += ["--fdspec-impl", options.implementation, "--fdspec-case", CASE, "--fdspec-out", f"{name}/out"]
         code = pytest.main([*arguments, "--fdspec-type", "stream"], plugins=[clock])
         floor = min(floor, bare(socket.SOCK_STREAM, f"{name}/again", f"{name}/file", options.rounds * 3))

@@ -29,9 +29,18 @@ def pytest_runtest_logstart():
 def one(implementation: str, directory: Path, index: int) -> float:
     """Return the seconds of one start."""
     environment = {**os.environ, "PYTHONPATH": str(directory)}
-    command = [str(Path(sys.executable).with_name("fdspec")), "run", "-i", implementation, "--out", str(directory / f"out{index}")]
+    command = [
+        str(Path(sys.executable).with_name("fdspec")),
+        "run",
+        "-i",
+        implementation,
+        "--out",
+        str(directory / f"out{index}"),
+    ]
     start = time.clock_gettime(time.CLOCK_MONOTONIC)
-    done = subprocess.run([*command, "--", "-p", "first_case_clock"], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [*command, "--", "-p", "first_case_clock"], capture_output=True, text=True, env=environment, check=False
+    )
     words = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("first ")]
     if not words:
         raise SystemExit(f"no case began:\n{done.stdout}{done.stderr}")
@@ -49,7 +58,9 @@ def main() -> int:
         one(options.implementation, Path(name), 0)
         times = [one(options.implementation, Path(name), index) for index in range(1, options.rounds + 1)]
     median = statistics.median(times)
-    print(f"first case of {options.implementation}: min {min(times):.3f} s, median {median:.3f} s, max {max(times):.3f} s (bar: {LIMIT} s)")
+    print(
+        f"first case of {options.implementation}: min {min(times):.3f}, median {median:.3f}, max {max(times):.3f} s (bar: {LIMIT} s)"
+    )
     return int(median > LIMIT)
 
 

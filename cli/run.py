@@ -135,7 +135,17 @@ def _pytest(options: list[str], jobs: str | None, arguments: list[str]) -> int:
     if not arguments:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         isolated += ["-p", "fdspec", *(["-p", "xdist"] if parallel else [])]
-    quiet = ["-q", "-o", "verbosity_assertions=2", "--no-header", "--tb=no", "-r", "N", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    quiet = [
+        "-q",
+        "-o",
+        "verbosity_assertions=2",
+        "--no-header",
+        "--tb=no",
+        "-r",
+        "N",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     watch = _Watch()
     status = int(pytest.main([str(CONFORMANCE), *isolated, *quiet, *options, *parallel, *arguments], plugins=[watch]))
     for fault in watch.faults:

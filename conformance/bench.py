@@ -44,7 +44,16 @@ from .transport import TransportLink
 
 LOG_TAIL = 4000
 """Bytes of the testee's standard error that a record keeps."""
-OWN_KINDS = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]", "pipe:[", "/dev/", "/proc/", "/sys/")
+OWN_KINDS = (
+    "anon_inode:[eventpoll]",
+    "anon_inode:[eventfd]",
+    "anon_inode:[timerfd]",
+    "anon_inode:[signalfd]",
+    "pipe:[",
+    "/dev/",
+    "/proc/",
+    "/sys/",
+)
 """What a runtime may lazily open for itself: none of our objects is of such a kind."""
 
 
@@ -322,7 +331,11 @@ class Bench:
         if not isinstance(reply.result, ResetResult):
             return [Problem(Verdict.BROKEN, "reset", f"reset must be answered with a result: {reply.error}")]
         return [
-            Problem(Verdict.FAIL, "stray-close", f"descriptor {one.fd} was closed behind the caller's back: close(2) says {one.errno}")
+            Problem(
+                Verdict.FAIL,
+                "stray-close",
+                f"descriptor {one.fd} was closed behind the caller's back: close(2) says {one.errno}",
+            )
             for one in reply.result.failed
         ]
 
@@ -337,7 +350,13 @@ class Bench:
             if self._baseline.get(fd) == identity:
                 continue
             if fd in self._baseline:
-                problems.append(Problem(Verdict.FAIL, "stray-close", f"descriptor {fd} of the testee itself refers to something else now"))
+                problems.append(
+                    Problem(
+                        Verdict.FAIL,
+                        "stray-close",
+                        f"descriptor {fd} of the testee itself refers to something else now",
+                    )
+                )
             elif identity in owners or not table.target(fd).startswith(OWN_KINDS):
                 what = owners.get(identity, table.target(fd))
                 problems.append(Problem(Verdict.LEAK, "leak", f"descriptor {fd} is still open after reset: {what}"))
@@ -368,13 +387,15 @@ class Bench:
             now = self._own_count()
             if now != self._own:
                 self.retire()
-                raise HarnessFault(f"the harness holds {now - self._own:+d} descriptors after the case; it had {self._own} of its own")
+                raise HarnessFault(
+                    f"the harness holds {now - self._own:+d} descriptors after the case; it had {self._own} of its own"
+                )
 
     def _own_count(self) -> int:
         """Return the number of the harness's own open descriptors without those that the bench keeps by design."""
         kept = len(self._pool.files) + len(self._listeners)
         kept += (self._testee.held if self._testee is not None else 0) + (self._table is not None)
-        return len(os.listdir("/proc/self/fd")) - kept  # noqa: PTH208 - hot path
+        return len(os.listdir("/proc/self/fd")) - kept
 
     @property
     def hello(self) -> HelloResult | None:
@@ -414,5 +435,3 @@ VERDICTS: dict[str, Verdict] = {
 def problem_of(failure: TesteeError) -> Problem:
     """Return the verdict that a testee's failure amounts to."""
     return Problem(VERDICTS[type(failure).__name__], failure.code, str(failure))
-
-

@@ -121,6 +121,27 @@ def drain(link: Link) -> list[PeerMessage]:
     return messages
 
 
+@contextlib.contextmanager
+def peer_reads(link: Link) -> Generator[list[PeerMessage]]:
+    """Let the peer receive whatever comes while the block runs, and what is left when it ends, into the list."""
+    messages: list[PeerMessage] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            if link.peer.pending(0.001):
+                messages.append(link.peer.receive())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield messages
+    finally:
+        over.set()
+        reader.join()
+    messages += drain(link)
+
+
 def peer_option(link: Link, name: str, value: int) -> None:
     """Set a SOL_SOCKET option on the peer's end. Raises `Unsupported` where this kernel has not got it."""
     try:

@@ -48,7 +48,9 @@ class Link:
 
     profile: Profile
 
-    def __init__(self, testee: Testee, table: Table, objects: Objects, type_: SocketType, connect: Callable[[Link], Peer]) -> None:
+    def __init__(
+        self, testee: Testee, table: Table, objects: Objects, type_: SocketType, connect: Callable[[Link], Peer]
+    ) -> None:
         self.testee = testee
         self.table = table
         self.objects = objects
@@ -74,7 +76,9 @@ class Link:
         reply = self.testee.ask(request, extra=extra)
         if reply.unsupported is not None:
             kind = request.__struct_config__.tag
-            raise Broken("claimed-capability", f"{kind} was declared, and is answered with unsupported: {reply.unsupported}")
+            raise Broken(
+                "claimed-capability", f"{kind} was declared, and is answered with unsupported: {reply.unsupported}"
+            )
         return reply
 
     def do(self, request: Request) -> Reply:
@@ -125,7 +129,10 @@ class Link:
         for thing, fd in zip(things, numbers, strict=True):
             seen = self.table.identity(fd)
             if seen is None or (thing.kind is not ObjectKind.SOCKET and seen != thing.identity):
-                raise Broken("operation", f"open says number {fd} for {thing.path}, which /proc shows as {self.table.target(fd)!r}")
+                raise Broken(
+                    "operation",
+                    f"open says number {fd} for {thing.path}, which /proc shows as {self.table.target(fd)!r}",
+                )
             self.opened[fd] = seen
             if thing.kind is ObjectKind.SOCKET:
                 self.connected.add(fd)
@@ -208,7 +215,7 @@ class Link:
 class CallLink(Link):
     """The profiles with calls that return: message and descriptors. Both receive and send alike, as cases see it."""
 
-    def _common(self, buffers: list[bytes], fds: Sequence[int], flags: Sequence[str], address: str | None) -> None:
+    def _common(self, buffers: list[bytes], fds: Sequence[object], flags: Sequence[str], address: str | None) -> None:
         if self.testee.hello.payload.kind != "any":
             raise Unsupported("payload", "the implementation chooses the data that it sends")
         self.require(*(["buffers-out"] if len(buffers) > 1 else []))
@@ -232,7 +239,14 @@ class CallLink(Link):
             silent=self.policy("truncation") == "silent",
         )
 
-    def send(self, data: bytes | Sequence[bytes], fds: Sequence[int] = (), *, flags: Sequence[str] = (), address: str | None = None) -> Sent:
+    def send(
+        self,
+        data: bytes | Sequence[bytes],
+        fds: Sequence[int] = (),
+        *,
+        flags: Sequence[str] = (),
+        address: str | None = None,
+    ) -> Sent:
         """Send ``data`` (one buffer or several) with the testee's descriptors ``fds``."""
         raise NotImplementedError
 

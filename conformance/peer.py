@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import select
 import socket
@@ -139,7 +140,7 @@ class Peer:
         self.socket.setsockopt(number_of(level), number_of(name), value)
 
     def shutdown(self, how: int = socket.SHUT_WR) -> None:
-        """shutdown(2); the testee reads the end of file."""
+        """Shut the peer's end down; the testee reads the end of file."""
         self._told("shutdown", b"", b"")
         self.socket.shutdown(how)
 
@@ -148,10 +149,8 @@ class Peer:
         self.close_received()
         self.socket.close()
         if self.path:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)  # noqa: PTH108 - hot path
-            except FileNotFoundError:
-                pass
             self.path = ""
 
     def close_received(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -28,7 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that choose implementations and cases."""
     group = parser.getgroup("fdspec", "conformance of descriptor passing")
     add = group.addoption
-    add("--fdspec-impl", action="append", default=[], metavar="ID|PATH", help="implementation to test: its id, or the path of an impl.toml")
+    add(
+        "--fdspec-impl",
+        action="append",
+        default=[],
+        metavar="ID|PATH",
+        help="implementation to test: its id, or the path of an impl.toml",
+    )
     add("--fdspec-all", action="store_true", help="test every implementation that can be had here")
     add("--fdspec-case", action="append", default=[], metavar="PATTERN", help="only cases whose id matches")
     add("--fdspec-level", choices=LEVELS, default=None, help="only cases of this level and stronger ones")
@@ -41,10 +48,9 @@ def session_of(config: pytest.Config) -> Session:
     """Return the conformance session of this pytest run, made on first use. Raises pytest.UsageError."""
     found = config.stash.get(SESSION, None)
     if found is None:
-        from .session import Session, begin  # noqa: PLC0415 - nothing of weight where the suite is not run
+        from .session import begin  # noqa: PLC0415 - nothing of weight where the suite is not run
 
-        session: Session = begin(config)
-        config.stash[SESSION] = found = session
+        config.stash[SESSION] = found = begin(config)
     return found
 
 
@@ -68,14 +74,17 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     if module_path.parent != HERE:
         return None
     if not _active(parent.config):
-        raise pytest.UsageError("fdspec.conformance needs an implementation to test: add --fdspec-impl ID, or --fdspec-all")
-    return SuiteModule.from_parent(parent, path=module_path)
+        raise pytest.UsageError(
+            "fdspec.conformance needs an implementation to test: add --fdspec-impl ID, or --fdspec-all"
+        )
+    module: pytest.Module = SuiteModule.from_parent(parent, path=module_path)  # pyright: ignore[reportUnknownMemberType] - pytest types it so
+    return module
 
 
 class SuiteModule(pytest.Module):
     """A module of the suite, imported by its full name whatever pytest's import mode, so that nothing is imported twice."""
 
-    def _getobj(self) -> Any:
+    def _getobj(self) -> ModuleType:
         import importlib  # noqa: PLC0415 - see pytest_configure
 
         return importlib.import_module(f"{__package__}.{self.path.stem}")
@@ -83,7 +92,8 @@ class SuiteModule(pytest.Module):
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one item of every case for each implementation, profile and socket type to which it applies."""
-    if "link" not in metafunc.fixturenames or metafunc.module.__name__.rpartition(".")[0] != __package__:
+    home, _, _ = metafunc.function.__module__.rpartition(".")
+    if "link" not in metafunc.fixturenames or home != __package__:
         return
     targets = session_of(metafunc.config).targets(metafunc.function)
     metafunc.parametrize("link", targets, indirect=True, ids=[str(target) for target in targets])
@@ -117,8 +127,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     try:
         result = yield
-    except BaseException as failure:
-        raise session.end_case(pyfuncitem, failure) from None
+    except BaseException as raised:  # noqa: BLE001 - the account is taken whatever the case ended in
+        raise (session.end_case(pyfuncitem, raised) or raised) from None
     failure = session.end_case(pyfuncitem, None)
     if failure is not None:
         raise failure
@@ -126,7 +136,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the verdict's record on the report, which is how it gets from an xdist worker to the controller."""
     report = yield
     session = item.config.stash.get(SESSION, None)
@@ -138,14 +150,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Write the record of a verdict as it comes."""
-    from .session import write_report  # noqa: PLC0415 - see pytest_configure
+    from .output import write_report  # noqa: PLC0415 - see pytest_configure
 
     write_report(report)
 
 
 def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Note who ended the run before its end."""
-    from .session import note_interrupt  # noqa: PLC0415 - see pytest_configure
+    from .output import note_interrupt  # noqa: PLC0415 - see pytest_configure
 
     note_interrupt(excinfo.type)
 

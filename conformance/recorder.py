@@ -7,7 +7,17 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .records import CaseRecord, Footer, Header, ImplementationRecord, Record, RequirementRecord, Verdict, VerdictRecord, encode
+from .records import (
+    CaseRecord,
+    Footer,
+    Header,
+    ImplementationRecord,
+    Record,
+    RequirementRecord,
+    Verdict,
+    VerdictRecord,
+    encode,
+)
 
 FILE_NAME = "records.jsonl"
 

@@ -1,41 +1,28 @@
-"""One conformance run inside pytest: which implementations and cases, a bench for each, verdicts, and the exit code."""
+"""One conformance run in one process of pytest: its items, a bench for each implementation, and verdicts."""
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-import sys
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from .. import __version__
-from ..impls.errors import StartFailed, TesteeError, Unsupported
-from ..impls.manifest import Manifest, ManifestError
+from ..impls.errors import TesteeError, Unsupported
+from ..impls.manifest import Manifest
 from ..impls.process import launch_of
 from ..impls.protocol.values import Profile, SocketType
-from ..impls.registry import UnknownImplementation, everything, find
+from ..impls.registry import UnknownImplementation, find
 from ..impls.setup import Pending, Prepared, Unavailable, prepare, survey
-from .bench import Account, Bench, HarnessFault, Problem, problem_of
-from .facts import platform_facts
+from .bench import Account, Bench, Problem, problem_of
 from .link import Link
-from .recorder import Recorder, now
-from .records import BAD, CaseRecord, Header, ImplementationRecord, Level, RequirementRecord, Verdict, VerdictRecord, decode, encode
-from .suite import ORDER, Case, Suite, SuiteError, case_of, load_suite
+from .output import FAULT, IMPLEMENTATION, NO_START, RECORD, Output, introduce, open_output
+from .records import BAD, ImplementationRecord, Verdict, VerdictRecord, encode
+from .selection import Selection, Target, chosen, selection_of
+from .suite import Case, Suite, SuiteError, case_of, load_suite
 from .transcript import entries, shorten
 
-RECORD = "fdspec_record"
-IMPLEMENTATION = "fdspec_implementation"
-FAULT = "fdspec_fault"
-OK, NOT_AS_EXPECTED, USAGE, NO_START, HARNESS = range(5)
-"""Exit codes (DESIGN, the gate)."""
 ACCOUNT = pytest.StashKey[Account]()
-RECORDER = pytest.StashKey["Output"]()
-START_FAILED = "start"
+LOG = pytest.StashKey[str]()
 
 
 class CensusError(AssertionError):
@@ -44,74 +31,6 @@ class CensusError(AssertionError):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
-
-
-@dataclass(frozen=True)
-class Target:
-    """One variant of a case: an implementation in a profile on a type of socket. ``side`` of a transport."""
-
-    implementation: str
-    profile: Profile
-    type: SocketType
-    side: str
-
-    def __str__(self) -> str:
-        return "-".join(part for part in (self.implementation, self.profile.value, self.type.value, self.side) if part)
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """Return the hint for a name that matches nothing."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else "; `fdspec list` shows all"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which cases, profiles and types were asked for; empty means all."""
-
-    patterns: tuple[str, ...]
-    level: Level | None
-    types: tuple[SocketType, ...]
-    profiles: tuple[Profile, ...]
-
-    def takes(self, case: Case) -> bool:
-        """Whether the case is selected."""
-        if self.level is not None and ORDER.index(case.level) > ORDER.index(self.level):
-            return False
-        return not self.patterns or any(fnmatch.fnmatchcase(case.id, pattern) for pattern in self.patterns)
-
-    def check(self, suite: Suite) -> None:
-        """Raise pytest.UsageError for a pattern that matches no case."""
-        for pattern in self.patterns:
-            if not fnmatch.filter(suite.cases, pattern):
-                raise pytest.UsageError(f"no case matches {pattern!r}{nearest(pattern, list(suite.cases))}")
-
-
-def selection_of(config: pytest.Config) -> Selection:
-    """Return what the options select."""
-    option: Callable[[str], Any] = config.getoption
-    level = option("fdspec_level")
-    return Selection(
-        tuple(option("fdspec_case")),
-        Level(level) if level else None,
-        tuple(SocketType(one) for one in option("fdspec_type")),
-        tuple(Profile(one) for one in option("fdspec_profile")),
-    )
-
-
-def chosen(config: pytest.Config) -> tuple[list[Manifest], bool]:
-    """Return the manifests asked for, and whether each was asked for by name. Raises pytest.UsageError."""
-    names: list[str] = list(dict.fromkeys(config.getoption("fdspec_impl")))
-    try:
-        if names:
-            manifests = [find(name) for name in names]
-            twice = [one.id for one in manifests if sum(other.id == one.id for other in manifests) > 1]
-            if twice:
-                raise pytest.UsageError(f"two manifests have the id {twice[0]!r}; an id names one implementation")
-            return manifests, True
-        return everything(), False
-    except (UnknownImplementation, ManifestError) as fault:
-        raise pytest.UsageError(str(fault)) from fault
 
 
 class Session:
@@ -152,7 +71,9 @@ class Session:
 
     def arrange(self, items: list[pytest.Item]) -> None:
         """Drop unselected cases, and order the rest by implementation; with xdist, keep each on one worker."""
-        kept = [item for item in items if target_of(item) is not None or case_of(getattr(item, "function", None)) is None]
+        kept = [
+            item for item in items if target_of(item) is not None or case_of(getattr(item, "function", None)) is None
+        ]
         order = {name: index for index, name in enumerate(self._prepared)}
         kept.sort(key=lambda item: order.get(target.implementation, -1) if (target := target_of(item)) else -1)
         for item in kept:
@@ -245,9 +166,11 @@ class Session:
             case TesteeError():
                 return problem_of(value)
             case pytest.skip.Exception():
-                return Problem(Verdict.UNSUPPORTED, "unsupported", value.msg)
+                return Problem(Verdict.UNSUPPORTED, "unsupported", value.msg or "")
             case AssertionError():
-                more = "".join(f"; also: {one.message}" for one in item.stash.get(ACCOUNT, Account([], [], [])).problems)
+                more = "".join(
+                    f"; also: {one.message}" for one in item.stash.get(ACCOUNT, Account([], [], [])).problems
+                )
                 return Problem(Verdict.FAIL, "assertion", str(value) + more)
             case _:
                 return None
@@ -260,7 +183,7 @@ class Session:
         raised: pytest.ExceptionInfo[BaseException] | None,
         duration: float,
     ) -> VerdictRecord:
-        case = cast("Case", case_of(item.function))
+        case = cast("Case", case_of(getattr(item, "function", None)))
         variant = "-".join(part for part in (target.side, _extra(item)) if part)
         bench = self._benches.get(target.implementation)
         outcome = bench.outcome if bench is not None else ""
@@ -319,7 +242,6 @@ class Session:
             self.output = None
 
 
-LOG = pytest.StashKey[str]()
 _WORST = (Verdict.BROKEN, Verdict.CRASH, Verdict.TIMEOUT, Verdict.FAIL, Verdict.LEAK)
 
 
@@ -355,86 +277,6 @@ def _reproduce(target: Target, case: Case, manifest: Manifest) -> str:
     return f"fdspec run -i {name} -k {case.id} --profile {target.profile.value} --type {target.type.value}"
 
 
-def introduce(manifest: Manifest, *, available: bool = True, version: str = "", runtime: str = "", reason: str = "") -> ImplementationRecord:
-    """Return the record of an implementation."""
-    profiles = [profile.value for profile in manifest.profiles]
-    return ImplementationRecord(
-        manifest.id, manifest.name, manifest.language, manifest.homepage, available, profiles, version, runtime, reason
-    )
-
-
-class Output:
-    """What the controller writes: records as they come, and in the end the exit code."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-        self.faults: list[str] = []
-        self.missing: list[str] = []
-        self.seen = 0
-        self.stopped = False
-        """Whether the run was ended at its first failure, as asked for, and not by a person."""
-
-    def take(self, report: pytest.TestReport) -> None:
-        """Write what a report carries."""
-        introduction = getattr(report, IMPLEMENTATION, None)
-        if introduction is not None:
-            self.recorder.write(decode(introduction.encode()))
-        record = getattr(report, RECORD, None)
-        if record is not None:
-            self.seen += 1
-            self.recorder.write(decode(record.encode()))
-        fault = getattr(report, FAULT, None)
-        if fault is not None:
-            self.faults.append(fault)
-        elif record is None and report.when == "???":  # xdist's own report of a worker that died
-            self.faults.append(f"{report.nodeid}: {report.longreprtext}")
-
-    def finish(self, status: int, selected: int) -> int:
-        """Write the footer and return the exit code."""
-        complete = not self.faults and status in (0, 1) and (selected == 0 or self.seen >= selected)
-        code = self._code(status)
-        if self.stopped and status == int(pytest.ExitCode.INTERRUPTED):
-            status, code = int(pytest.ExitCode.TESTS_FAILED), self._code(int(pytest.ExitCode.TESTS_FAILED))
-        note = "; ".join(self.faults[:5]) if self.faults else _NOTES.get(status, "" if complete else "not every selected case ran")
-        if selected == 0 and self.seen == 0 and status == int(pytest.ExitCode.OK):
-            complete, code, note = False, USAGE, "no case was selected"
-        self.recorder.close(complete=complete, exit_code=code, note=shorten(note))
-        for fault in self.faults:
-            print(f"fdspec: the harness is at fault, no verdict comes of this: {fault}", file=sys.stderr)  # noqa: T201 - last words
-        return code
-
-    def _code(self, status: int) -> int:
-        if self.faults or status in (int(pytest.ExitCode.INTERNAL_ERROR), int(pytest.ExitCode.INTERRUPTED)):
-            return HARNESS
-        if status in (int(pytest.ExitCode.USAGE_ERROR), int(pytest.ExitCode.NO_TESTS_COLLECTED)):
-            return USAGE
-        if self.missing or self.recorder.reasons[START_FAILED]:
-            return NO_START
-        return NOT_AS_EXPECTED if any(self.recorder.counts[verdict] for verdict in BAD) else OK
-
-
-_NOTES = {
-    int(pytest.ExitCode.INTERRUPTED): "interrupted",
-    int(pytest.ExitCode.INTERNAL_ERROR): "pytest failed",
-    int(pytest.ExitCode.USAGE_ERROR): "wrong usage",
-    int(pytest.ExitCode.NO_TESTS_COLLECTED): "no case was selected",
-}
-_OUTPUTS: list[Output] = []
-"""The output of this process's run; a list because pytest_logreport carries no config."""
-
-
-def write_report(report: pytest.TestReport) -> None:
-    """Hand a report to the run that writes records, if there is one in this process."""
-    for output in _OUTPUTS:
-        output.take(report)
-
-
-def note_interrupt(kind: type[BaseException]) -> None:
-    """Tell Ctrl-C from pytest-xdist's way of ending a run after so many failures, which is a KeyboardInterrupt as well."""
-    for output in _OUTPUTS:
-        output.stopped = kind.__module__.startswith("xdist.")
-
-
 def begin(config: pytest.Config) -> Session:
     """Open the session: read the suite, find and prepare the implementations. Raises pytest.UsageError."""
     try:
@@ -455,7 +297,7 @@ def begin(config: pytest.Config) -> Session:
             missing.append(found)
     session = Session(selection, suite, prepared)
     if not worker:
-        session.output = _open_output(config, session, missing, named)
+        session.output = open_output(config, selection, suite, missing, named=named)
     if missing and named and not prepared:
         reasons = "; ".join(f"{one.manifest.id}: {one.reason}" for one in missing)
         session.finish(cast("pytest.Session", _NoSession()), NO_START)
@@ -465,37 +307,3 @@ def begin(config: pytest.Config) -> Session:
 
 class _NoSession:
     exitstatus = 0
-
-
-def _open_output(config: pytest.Config, session: Session, missing: Sequence[Unavailable | Pending], named: bool) -> Output:
-    directory = config.getoption("fdspec_out")
-    try:
-        recorder = Recorder(Path(directory) if directory else None)
-    except OSError as fault:
-        raise pytest.UsageError(f"cannot write records into {directory}: {fault.strerror}; name another directory by --fdspec-out") from fault
-    output = Output(recorder)
-    output.missing = [one.manifest.id for one in missing] if named else []
-    _OUTPUTS[:] = [output]
-    selection = session.selection
-    wanted = {
-        "cases": " ".join(selection.patterns),
-        "level": selection.level.value if selection.level else "",
-        "types": " ".join(selection.types),
-        "profiles": " ".join(selection.profiles),
-    }
-    recorder.write(Header(str(uuid.uuid4()), now(), __version__, sys.argv, platform_facts(), {k: v for k, v in wanted.items() if v}))
-    for one in missing:
-        recorder.write(introduce(one.manifest, available=False, reason=one.reason))
-    cases = [one for one in session.suite.cases.values() if selection.takes(one)]
-    checked = {check for one in cases for check in one.checks}
-    for requirement in session.suite.requirements.values():
-        if requirement.id in checked:
-            recorder.write(
-                RequirementRecord(requirement.id, requirement.sentence, requirement.level, requirement.subject, requirement.sources)
-            )
-    for one in cases:
-        recorder.write(CaseRecord(one.id, one.area, one.summary, one.level, list(one.checks), one.revision, one.place))
-    return output
-
-
-__all__ = ["CensusError", "HarnessFault", "Session", "StartFailed", "Target", "begin", "introduce", "write_report"]

@@ -179,5 +179,7 @@ def gather(functions: Iterable[object], requirements: dict[str, Requirement]) ->
 @cache
 def load_suite() -> Suite:
     """Return the whole suite. Raises SuiteError where it contradicts itself."""
-    functions = [value for name in modules() for value in vars(importlib.import_module(name)).values() if callable(value)]
+    functions = [
+        value for name in modules() for value in vars(importlib.import_module(name)).values() if callable(value)
+    ]
     return gather(functions, read_requirements(ROOT / "requirements.toml"))

@@ -70,23 +70,26 @@ def test_receiving_changes_nothing_of_what_is_received(link, objects):
 
 @case("contracts.cloexec", level=MUST, checks="LC06", profiles=(DESCRIPTORS,))
 def test_received_descriptors_are_close_on_exec(link, objects):
-    """Where the caller cannot choose, three received descriptors are close-on-exec, or the documentation says not."""
+    """Three received descriptors are close-on-exec by default or on request, or the documentation says not."""
     _closed_on_exec(link, objects, single=False)
 
 
 @case("contracts.cloexec.single", level=MUST, checks="LC06", profiles=(DESCRIPTORS,), needs=("single",))
 def test_a_single_received_descriptor_is_close_on_exec(link, objects):
-    """The call for one descriptor returns one that is close-on-exec, or the documentation says not."""
+    """The call for one descriptor returns one that is close-on-exec (or can be asked to), or the documentation says not."""
     _closed_on_exec(link, objects, single=True)
 
 
 def _closed_on_exec(link, objects, *, single):
+    """The API's default is close-on-exec; or else the caller can ask for it; or else the documentation says not."""
     things = objects.files(1 if single else 3)
-    link.peer.send(b"x", fds=[thing.fd for thing in things])
-    chosen = ["MSG_CMSG_CLOEXEC"] if link.can("flags-in") else []
-    got = link.receive(data=1, room=len(things), flags=chosen, single=single)
-    assert got.things == things
-    close_on_exec = [link.table.cloexec(fd) for fd in got.fds]
+    for flags in [[]] + ([["MSG_CMSG_CLOEXEC"]] if link.can("flags-in") else []):
+        link.peer.send(b"x", fds=[thing.fd for thing in things])
+        got = link.receive(data=1, room=len(things), flags=flags, single=single)
+        assert got.things == things
+        close_on_exec = [link.table.cloexec(fd) for fd in got.fds]
+        if all(close_on_exec):
+            return
     assert all(close_on_exec) or link.policy("cloexec") in {"never", "flag"}
 
 
@@ -125,6 +128,21 @@ def test_plain_messages_between_have_no_descriptors(link, objects):
         link.peer.send(data, fds=[thing.fd for thing in things])
     got = [link.receive(data=4, room=2) for _ in sent]
     assert [(one.data, one.things) for one in got] == sent
+
+
+@case("contracts.fragments", level=MUST, checks="LC15 LC01 B04", types=(STREAM,))
+def test_descriptors_stay_with_the_first_fragment(link, objects):
+    """A message comes in pieces with EAGAIN between, descriptors on the first: they are handed over once, with it."""
+    things, others = objects.files(2), objects.files(1)
+    link.nonblocking()
+    pieces = [(b"head", things), (b"body", []), (b"tail", []), (b"next", others)]
+    for data, sent in pieces:
+        link.peer.send(data, fds=[thing.fd for thing in sent])
+        got = link.receive(data=64, room=4)
+        assert (got.data, got.things) == (data, sent)
+        empty = link.receive(data=64, room=4)
+        assert empty.failed
+        assert empty.fds == []
 
 
 @case("contracts.fewer-than-before", level=MUST, checks="LC15 LC05")

@@ -133,6 +133,7 @@ def test_many_messages_of_every_room(link, objects):
         link.peer.send(b"x", fds=[file.fd for file in files])
         got = link.receive(data=1, room=turn % 10)
         assert got.things == files[: len(got.things)], turn
+        assert len(got.things) == 5 or turn % 10 < 5, turn
         link.close(*got.fds)
         assert link.table.numbers() == before, f"turn {turn}, room for {turn % 10}"
 

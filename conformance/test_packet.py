@@ -167,7 +167,7 @@ def test_truncate_flag(link, objects):
 
 @case("packet.truncate-flag-stays-within", level=MUST, checks="D02 LC12", types=PACKETS, needs=("flags-in",))
 def test_truncate_flag_stays_within(link, objects):
-    """With MSG_TRUNC given, the call returns the packet's length: no memory beyond the buffer is handed over as data."""
+    """With MSG_TRUNC given, the call returns the packet's length: no memory beyond the buffer comes back as data."""
     link.peer.send(b"x" * 20000, numbers(objects.files(1)))
     got = link.receive(4, room=1, flags=("MSG_TRUNC",))
     assert len(got.data) <= 4, (

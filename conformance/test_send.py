@@ -16,6 +16,7 @@ from fdspec.conformance.checks import (
     fill,
     fresh_name,
     peer_option,
+    peer_reads,
     place,
     quiet,
     released,
@@ -309,6 +310,23 @@ def test_a_partial_write_sends_descriptors_once(link, objects):
     assert b"".join(message.data for message in rest) == BIG[1 : 1 + sum(len(message.data) for message in rest)]
     assert 1 + sum(len(message.data) for message in rest) < len(BIG), "the write was not partial"
     assert [message.identities for message in rest if message.fds] == []
+
+
+@case("send.partial.peer-reads", level=MUST, checks="S16 LC10", types=(STREAM,))
+def test_a_write_that_goes_on_while_the_peer_reads(link, objects):
+    """100 KiB through a buffer of 9 KiB while the peer reads: however much of it goes, the descriptors go once."""
+    things = objects.files(2)
+    numbers = link.open(*things)
+    link.option("SOL_SOCKET", "SO_SNDBUF", SMALL_BUFFER)
+    link.nonblocking()
+    with peer_reads(link) as messages:
+        sent = link.send(BIG, numbers)
+    arrived = b"".join(message.data for message in messages)
+    assert arrived
+    assert arrived == BIG[: len(arrived)]
+    assert sent.count in {None, len(arrived)}
+    assert messages[0].identities == [thing.identity for thing in things]
+    assert [message.identities for message in messages[1:] if message.fds] == []
 
 
 @case("send.partial.count", level=MUST, checks="S16 LC10", types=(STREAM,))

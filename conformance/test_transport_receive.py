@@ -76,7 +76,9 @@ def test_plain_messages_between(link, objects):
     seen = 0
     for event in heard.events:
         if event.event == "descriptor":
-            assert heard.data[:seen].count(b"with") == heard.fds.index(event.fd), "a descriptor came after data of a later message"
+            assert heard.data[:seen].count(b"with") == heard.fds.index(event.fd), (
+                "a descriptor came after data of a later message"
+            )
         elif event.event == "data":
             seen += len(event.data) // 2
 
@@ -119,7 +121,15 @@ def test_plain_data_has_no_descriptors(link):
     assert (heard.data, heard.fds) == (b"plain", [])
 
 
-@case("hand-over.plain-receiver", level=MUST, checks="TC06", profiles=[TRANSPORT], types=[STREAM], receiver=PLAIN, needs=["plain-receiver"])
+@case(
+    "hand-over.plain-receiver",
+    level=MUST,
+    checks="TC06",
+    profiles=[TRANSPORT],
+    types=[STREAM],
+    receiver=PLAIN,
+    needs=["plain-receiver"],
+)
 def test_a_protocol_that_takes_no_descriptors(link, objects):
     """A protocol that cannot take descriptors: they are closed, its data is delivered, the connection lives."""
     fifo = objects.fifo()
@@ -133,7 +143,15 @@ def test_a_protocol_that_takes_no_descriptors(link, objects):
     assert [event for _, event in poll.poll(0)] == [select.POLLHUP], "the descriptor was not closed"
 
 
-@case("hand-over.plain-receiver-is-logged", level=SHOULD, checks="TC06", profiles=[TRANSPORT], types=[STREAM], receiver=PLAIN, needs=["plain-receiver", "log"])
+@case(
+    "hand-over.plain-receiver-is-logged",
+    level=SHOULD,
+    checks="TC06",
+    profiles=[TRANSPORT],
+    types=[STREAM],
+    receiver=PLAIN,
+    needs=["plain-receiver", "log"],
+)
 def test_descriptors_closed_unseen_are_logged(link, objects):
     """A protocol that cannot take descriptors: that they were closed is logged."""
     link.peer.send(b"data", fds_of(objects.files(2)))
@@ -141,16 +159,32 @@ def test_descriptors_closed_unseen_are_logged(link, objects):
     assert heard.count("log") >= 1
 
 
-@case("hand-over.raises-at-first", level=MUST, checks="TC07 LC01", profiles=[TRANSPORT], types=[STREAM], receiver=Receiver(raise_at=0), needs=["raising-receiver"])
+@case(
+    "hand-over.raises-at-first",
+    level=MUST,
+    checks="TC07 LC01",
+    profiles=[TRANSPORT],
+    types=[STREAM],
+    receiver=Receiver(raise_at=0),
+    needs=["raising-receiver"],
+)
 def test_the_first_callback_raises(link, objects):
-    """The callback for the first of three descriptors raises: the others are delivered or closed, and the protocol sees an error."""
+    """The callback for the first of three descriptors raises: the others are delivered or closed, the protocol sees an error."""
     link.peer.send(b"data", fds_of(objects.files(3)))
     heard = link.until_lost()
     assert heard.count("descriptor") in (1, 3)
     assert heard.error is not None
 
 
-@case("hand-over.raises-in-between", level=MUST, checks="TC07 LC01", profiles=[TRANSPORT], types=[STREAM], receiver=Receiver(raise_at=1), needs=["raising-receiver"])
+@case(
+    "hand-over.raises-in-between",
+    level=MUST,
+    checks="TC07 LC01",
+    profiles=[TRANSPORT],
+    types=[STREAM],
+    receiver=Receiver(raise_at=1),
+    needs=["raising-receiver"],
+)
 def test_a_callback_in_the_middle_raises(link, objects):
     """The callback for the second of four descriptors raises: the others are delivered or closed, the protocol sees an error."""
     link.peer.send(b"data", fds_of(objects.files(4)))
@@ -159,7 +193,15 @@ def test_a_callback_in_the_middle_raises(link, objects):
     assert heard.error is not None
 
 
-@case("hand-over.raises-at-last", level=MUST, checks="TC07 LC01", profiles=[TRANSPORT], types=[STREAM], receiver=Receiver(raise_at=2), needs=["raising-receiver"])
+@case(
+    "hand-over.raises-at-last",
+    level=MUST,
+    checks="TC07 LC01",
+    profiles=[TRANSPORT],
+    types=[STREAM],
+    receiver=Receiver(raise_at=2),
+    needs=["raising-receiver"],
+)
 def test_the_last_callback_raises(link, objects):
     """The callback for the last descriptor raises: the protocol sees an error, nothing is leaked."""
     files = objects.files(3)
@@ -222,7 +264,9 @@ def test_credentials_alone_are_not_fatal(link):
     assert (heard.data, heard.fds, heard.lost) == (b"data", [], None)
 
 
-@case("hand-over.credentials-are-logged", level=SHOULD, checks="TC10", profiles=[TRANSPORT], types=[STREAM], needs=["log"])
+@case(
+    "hand-over.credentials-are-logged", level=SHOULD, checks="TC10", profiles=[TRANSPORT], types=[STREAM], needs=["log"]
+)
 def test_a_foreign_control_message_is_logged(link):
     """A control message that is not SCM_RIGHTS is logged."""
     link.option("SOL_SOCKET", "SO_PASSCRED", 1)
@@ -263,7 +307,7 @@ def test_the_table_is_full(link, objects):
 
 @case("hand-over.too-few-slots", level=MUST, checks="LC03 LC09", profiles=[TRANSPORT], types=[STREAM])
 def test_the_table_is_nearly_full(link, objects):
-    """A good receive first, then RLIMIT_NOFILE leaves one number for three descriptors: no stale number, and the loss can be told."""
+    """A good receive first, then RLIMIT_NOFILE leaves one number for three: no stale number, and the loss can be told."""
     files = objects.files(4)
     link.peer.send(b"good", fds_of(files[:1]))
     assert link.events(bytes_=4, fds=1).things == files[:1]
@@ -276,7 +320,7 @@ def test_the_table_is_nearly_full(link, objects):
 
 @case("hand-over.after-the-loss", level=MUST, checks="LC09 LC15", profiles=[TRANSPORT], types=[STREAM])
 def test_the_message_after_a_loss_is_whole(link, objects):
-    """After descriptors were lost at RLIMIT_NOFILE, the connection either ended in an error or delivers the next message whole."""
+    """After descriptors were lost at RLIMIT_NOFILE, the connection ended in an error or delivers the next message whole."""
     lost, kept = objects.files(2)
     link.leave_slots(0)
     link.peer.send(b"lost", [lost.fd])
@@ -317,7 +361,9 @@ def test_both_directions_at_once(link, objects):
     assert got.identities == [ours.identity]
 
 
-@case("hand-over.end-while-closing", level=MUST, checks="TC08 LC01", profiles=[TRANSPORT], types=[STREAM], needs=["abort"])
+@case(
+    "hand-over.end-while-closing", level=MUST, checks="TC08 LC01", profiles=[TRANSPORT], types=[STREAM], needs=["abort"]
+)
 def test_aborting_with_descriptors_unread(link, objects):
     """Descriptors lie unread in the socket when the transport is aborted: nothing is leaked."""
     link.peer.send(b"unread", fds_of(objects.files(3)))

@@ -26,7 +26,9 @@ def shorten(text: str, limit: int = TEXT) -> str:
 def _entry(line: Line, start: float) -> Entry:
     if line.actor == "peer":
         shown = line.data[:64]
-        text = f"{len(line.data)} bytes" + (f": {shown!r}" if shown else "") + ("…" if len(line.data) > len(shown) else "")
+        text = (
+            f"{len(line.data)} bytes" + (f": {shown!r}" if shown else "") + ("…" if len(line.data) > len(shown) else "")
+        )
     else:
         text = line.data.decode(errors="replace").rstrip("\n")
     return Entry(round(line.at - start, 6), line.actor, line.kind, shorten(text), line.control[:CONTROL].hex())

@@ -51,7 +51,11 @@ from .protocol.values import ControlMessage, Profile, SocketType
 from .setup import Prepared
 
 PATIENCE = 5.0
-KINDS = {SocketType.STREAM: socket.SOCK_STREAM, SocketType.DGRAM: socket.SOCK_DGRAM, SocketType.SEQPACKET: socket.SOCK_SEQPACKET}
+KINDS = {
+    SocketType.STREAM: socket.SOCK_STREAM,
+    SocketType.DGRAM: socket.SOCK_DGRAM,
+    SocketType.SEQPACKET: socket.SOCK_SEQPACKET,
+}
 
 
 class Severity(StrEnum):
@@ -70,7 +74,7 @@ class Finding:
     text: str = ""
 
 
-class Wrong(Exception):  # noqa: N818 - a finding on its way, not an error of ours
+class Wrong(Exception):
     """The adapter broke a rule; the message says what was expected and what came."""
 
 
@@ -154,7 +158,10 @@ class _Trial:
     def _fd(self, request: Request) -> int:
         result = self.result(request, FdResult)
         assert isinstance(result, FdResult)  # noqa: S101
-        _expect(self.table().get(result.fd, "").startswith("socket:"), f"number {result.fd} is no open socket of the testee's")
+        _expect(
+            self.table().get(result.fd, "").startswith("socket:"),
+            f"number {result.fd} is no open socket of the testee's",
+        )
         return result.fd
 
 
@@ -217,7 +224,10 @@ def _open_fails(trial: _Trial) -> str:
 def _close_fails(trial: _Trial) -> str:
     """Closing a number that is not open is an error, EBADF."""
     reply = trial.ask(Close(fd=999))
-    _expect(reply.error is not None and reply.error.errno in ("EBADF", 9), f"EBADF was expected, {reply.error or reply.result} came")
+    _expect(
+        reply.error is not None and reply.error.errno in ("EBADF", 9),
+        f"EBADF was expected, {reply.error or reply.result} came",
+    )
     return ""
 
 
@@ -226,8 +236,8 @@ def _steps(trial: _Trial) -> str:
     request = Steps(steps=[Open(path=str(trial.file)), Close(fd="$0.fd"), Close(fd=999), Open(path=str(trial.file))])
     result = trial.result(request, StepsResult)
     assert isinstance(result, StepsResult)  # noqa: S101
-    first, second, third = (*result.replies, None, None, None)[:3]
     _expect(len(result.replies) == 3, f"three replies were expected, the third an error; {len(result.replies)} came")
+    first, second, third = result.replies
     _expect(isinstance(first.result, FdResult), f"step 0, open: {first}")
     _expect(second.error is None, f"step 1, close of '$0.fd': {second.error}")
     _expect(third.error is not None, "step 2, close of a number that is not open, must be an error")
@@ -236,7 +246,9 @@ def _steps(trial: _Trial) -> str:
 
 def _steps_go_on(trial: _Trial) -> str:
     """Steps with `go_on` go on after an error; a reference to nothing is an error of its step."""
-    result = trial.result(Steps(steps=[Close(fd=999), Close(fd="$7.fd"), Open(path=str(trial.file))], go_on=True), StepsResult)
+    result = trial.result(
+        Steps(steps=[Close(fd=999), Close(fd="$7.fd"), Open(path=str(trial.file))], go_on=True), StepsResult
+    )
     assert isinstance(result, StepsResult)  # noqa: S101
     _expect(len(result.replies) == 3, f"three replies were expected, {len(result.replies)} came")
     _expect(result.replies[1].error is not None, "a reference to a step that does not exist must be an error")
@@ -275,7 +287,9 @@ def _options(trial: _Trial) -> str:
         reply = trial.ask(Setopt(fd=fd, level="SOL_SOCKET", option="SO_PASSCRED", value=1))
         _expect(reply.error is None, f"setopt failed: {reply.error}")
         result = trial.result(Getopt(fd=fd, level="SOL_SOCKET", option="SO_PASSCRED"), OptionResult)
-        _expect(isinstance(result, OptionResult) and result.value == 1, f"SO_PASSCRED was set to 1, getopt says {result}")
+        _expect(
+            isinstance(result, OptionResult) and result.value == 1, f"SO_PASSCRED was set to 1, getopt says {result}"
+        )
         blocking = trial.ask(Setopt(fd=fd, level="fcntl", option="O_NONBLOCK", value=1))
         _expect(blocking.error is None, f"O_NONBLOCK could not be set: {blocking.error}")
     trial.reset()
@@ -296,10 +310,15 @@ def _undeclared(trial: _Trial) -> str:
     for profile, request in ((Profile.MESSAGE, Recvmsg), (Profile.DESCRIPTORS, RecvFds)):
         offer = trial.hello.profiles.get(profile)
         if offer is not None and "buffers-in" not in offer.capabilities:
-            requests.append(request(fd=0, sizes=[1, 1], flags=["MSG_DONTWAIT"] if "flags-in" in offer.capabilities else []))
+            requests.append(
+                request(fd=0, sizes=[1, 1], flags=["MSG_DONTWAIT"] if "flags-in" in offer.capabilities else [])
+            )
     for one in requests:
         reply = trial.ask(one)
-        _expect(reply.unsupported is not None, f"{one.__struct_config__.tag} was answered with {reply.error or reply.result}")
+        _expect(
+            reply.unsupported is not None,
+            f"{one.__struct_config__.tag} was answered with {reply.error or reply.result}",
+        )
     return f"{len(requests)} requests refused"
 
 
@@ -330,20 +349,32 @@ def _call(trial: _Trial, profile: Profile, kind: SocketType, *, single: bool) ->
                 else SendFds(fd=fd, buffers=["78"], fds=[passed], single=single)
             )
             sent = trial.result(request, SentResult)
-            _expect(isinstance(sent, SentResult) and sent.sent in (1, None), f"{where}: one byte was sent, the result says {sent}")
+            _expect(
+                isinstance(sent, SentResult) and sent.sent in (1, None),
+                f"{where}: one byte was sent, the result says {sent}",
+            )
             data, fds, _, _ = socket.recv_fds(peer, 16, 4)
             for one in fds:
                 os.close(one)
-            _expect(data == b"x" and len(fds) == 1, f"{where}: one byte and one descriptor were sent, {data!r} and {len(fds)} came")
+            _expect(
+                data == b"x" and len(fds) == 1,
+                f"{where}: one byte and one descriptor were sent, {data!r} and {len(fds)} came",
+            )
         socket.send_fds(peer, [b"y"], [ours])
-        asked = Recvmsg(fd=fd, sizes=[16], room=1) if profile is Profile.MESSAGE else RecvFds(fd=fd, sizes=[16], room=1, single=single)
+        asked = (
+            Recvmsg(fd=fd, sizes=[16], room=1)
+            if profile is Profile.MESSAGE
+            else RecvFds(fd=fd, sizes=[16], room=1, single=single)
+        )
         got = trial.ask(asked).result
         _expect(isinstance(got, RecvmsgResult | RecvFdsResult), f"{where}: a descriptor was to be received, {got} came")
         numbers = _numbers(got)
         _expect(len(numbers) == 1, f"{where}: one descriptor was sent, these were reported: {numbers}")
         _expect(trial.refers(numbers[0], trial.file), f"{where}: number {numbers[0]} does not refer to what was sent")
         failed = trial.reset(passed, *numbers).failed
-        _expect(not failed, f"{where}: reset could not close {failed}: the adapter has closed what it had only to report")
+        _expect(
+            not failed, f"{where}: reset could not close {failed}: the adapter has closed what it had only to report"
+        )
     finally:
         os.close(ours)
         peer.close()
@@ -380,15 +411,24 @@ def _transport(trial: _Trial) -> str:
     try:
         peer.settimeout(PATIENCE)
         passed = trial.open()
-        steps = Steps(steps=[TransportSendFd(transport=made.transport, fd=passed), TransportWrite(transport=made.transport, data="78")])
+        steps = Steps(
+            steps=[
+                TransportSendFd(transport=made.transport, fd=passed),
+                TransportWrite(transport=made.transport, data="78"),
+            ]
+        )
         trial.result(steps, StepsResult)
         trial.result(TransportEvents(transport=made.transport), EventsResult)
         data, fds, _, _ = socket.recv_fds(peer, 16, 4)
         for one in fds:
             os.close(one)
-        _expect(data == b"x" and len(fds) == 1, f"one byte and one descriptor were queued, {data!r} and {len(fds)} came")
+        _expect(
+            data == b"x" and len(fds) == 1, f"one byte and one descriptor were queued, {data!r} and {len(fds)} came"
+        )
         socket.send_fds(peer, [b"y"], [ours])
-        heard = trial.result(TransportEvents(transport=made.transport, bytes=1, fds=1, wait=PATIENCE), EventsResult, PATIENCE)
+        heard = trial.result(
+            TransportEvents(transport=made.transport, bytes=1, fds=1, wait=PATIENCE), EventsResult, PATIENCE
+        )
         assert isinstance(heard, EventsResult)  # noqa: S101
         numbers = [event.fd for event in heard.events if event.event == "descriptor" and isinstance(event.fd, int)]
         _expect(len(numbers) == 1, f"one descriptor was sent, these events came: {heard.events}")
@@ -441,7 +481,9 @@ def _try(trial: Callable[[_Trial], str], manifest: Manifest, launch: Launch) -> 
         finally:
             testee.kill()
         if testee.noise:
-            return Finding(Severity.ERROR, rule, f"standard output is for replies only; it also wrote {testee.noise[0]!r}")
+            return Finding(
+                Severity.ERROR, rule, f"standard output is for replies only; it also wrote {testee.noise[0]!r}"
+            )
     return Finding(Severity.GOOD, rule, text)
 
 

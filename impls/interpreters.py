@@ -76,7 +76,7 @@ def _on_path() -> Iterator[tuple[Path, str]]:
         if not directory.startswith("/"):  # what a relative entry means changes with every cd
             continue
         try:
-            names = [name for name in os.listdir(directory) if _NAME.fullmatch(name)]  # noqa: PTH208 - names are wanted
+            names = [name for name in os.listdir(directory) if _NAME.fullmatch(name)]
         except OSError:
             continue
         for name in sorted(names, key=_by_version, reverse=True):

@@ -53,7 +53,11 @@ def launch_of(prepared: Prepared) -> Launch:
     """Return how the testee of a prepared implementation is started."""
     manifest = prepared.manifest
     return Launch(
-        prepared.command, prepared.environment, manifest.deadlines.start, manifest.deadlines.request, manifest.limits.memory
+        prepared.command,
+        prepared.environment,
+        manifest.deadlines.start,
+        manifest.deadlines.request,
+        manifest.limits.memory,
     )
 
 
@@ -219,16 +223,7 @@ class Testee:
 
     def _greet(self) -> HelloResult:
         try:
-            line = self._conversation.ask(Hello(constants=CONSTANTS))
-            hello = self._converse(line, self._launch.start_deadline)
-            if not isinstance(hello.result, HelloResult):
-                raise Broken("hello", f"hello was answered with {hello.error or hello.unsupported!r}")
-            problems = hello_problems(hello.result)
-            if problems:
-                raise Broken("hello", "; ".join(problems))
-            unknown = self.ask_unknown()
-            if unknown.unsupported is None:
-                raise Broken("unknown-operation", "an operation of a random name must be answered with `unsupported`")
+            return self._say_hello()
         except (Crashed, TimedOut, Broken) as fault:
             self.kill()
             words = "" if isinstance(fault, Crashed) else self.last_words()  # Crashed has quoted them
@@ -236,6 +231,16 @@ class Testee:
         except BaseException:
             self.kill()
             raise
+
+    def _say_hello(self) -> HelloResult:
+        hello = self._converse(self._conversation.ask(Hello(constants=CONSTANTS)), self._launch.start_deadline)
+        if not isinstance(hello.result, HelloResult):
+            raise Broken("hello", f"hello was answered with {hello.error or hello.unsupported!r}")
+        problems = hello_problems(hello.result)
+        if problems:
+            raise Broken("hello", "; ".join(problems))
+        if self.ask_unknown().unsupported is None:
+            raise Broken("unknown-operation", "an operation of a random name must be answered with `unsupported`")
         return hello.result
 
     # --- life ----------------------------------------------------------------------------------------------------------

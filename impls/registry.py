@@ -15,7 +15,7 @@ from .manifest import FILE_NAME, Manifest, ManifestError, load
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 
-class UnknownImplementation(Exception):  # noqa: N818 - a word of the command line, told as it stands
+class UnknownImplementation(Exception):
     """Nothing is called ``name``. ``nearest`` are the ids that look most like it."""
 
     def __init__(self, name: str, nearest: list[str]) -> None:

@@ -107,7 +107,9 @@ def _shape(request: Request, reply: ReplyEnvelope | _StepReply, where: str) -> R
     result, error, unsupported = reply.result, reply.error, reply.unsupported
     given = (result is not UNSET) + (error is not UNSET) + (unsupported is not UNSET)
     if given != 1:
-        return Anomaly(AnomalyKind.MALFORMED, f"{where}: exactly one of result, error, unsupported expected, {given} came")
+        return Anomaly(
+            AnomalyKind.MALFORMED, f"{where}: exactly one of result, error, unsupported expected, {given} came"
+        )
     if error is not UNSET:
         return _shape_error(request, error, where)
     if unsupported is not UNSET:

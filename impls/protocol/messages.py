@@ -322,7 +322,7 @@ class Pair(Request, frozen=True, tag="pair"):
 
 
 class Open(Request, frozen=True, tag="open"):
-    """open(2) with O_CLOEXEC and these flags: files and FIFOs. (A socket to be passed is made by ``connect``.)"""
+    """open(2) with O_CLOEXEC and these flags: files and FIFOs; a socket to be passed is made by ``connect``."""
 
     result_type = FdResult
     path: Annotated[str, Meta(description="absolute")]

@@ -10,9 +10,10 @@ than `descriptor_limit` queued descriptors, or too many queued bytes, pause the 
 queue has drained. Queueing takes a private duplicate, so the caller may close its own at once.
 
 Receiving. Each descriptor of a message is handed to `descriptor_received` once, in order, then the message's data to
-`data_received`. A callback that raises has refused its descriptor: it and those behind it are closed, and the connection
-ends with that error in `connection_lost`. A protocol without the method gets data only: its descriptors are closed, and
-logged. Control messages of other kinds are logged. Everything that was in flight comes before the end of the stream.
+`data_received`. A callback that raises has refused its descriptor: it and those behind it are closed, and the
+connection ends with that error in `connection_lost`. A protocol without the method gets data only: its descriptors are
+closed, and that is logged. Control messages of other kinds are logged. Everything that was in flight comes before the
+end of the stream.
 
 Endings, as `connection_lost` sees them: None after `close()`, `abort()` and the peer's regular end;
 `DescriptorOverrunError` when close() or write_eof() finds more descriptors queued than bytes to carry them, and nothing
@@ -27,12 +28,11 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import socket
+import warnings
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, cast
 
 from .message import (
     Descriptor,
@@ -55,13 +55,10 @@ __all__ = [
     "DescriptorOverrunError",
     "DescriptorProtocol",
     "DescriptorsLostError",
-    "Server",
     "TransportClosedError",
     "UnixTransport",
     "Unsent",
     "UnsentError",
-    "connect",
-    "serve",
 ]
 
 DESCRIPTOR_LIMIT: Final = 64
@@ -74,8 +71,6 @@ _SHORTAGES: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
 """The kernel is short of something that no readiness event announces: sendmsg is tried again after a while."""
 
 _log = logging.getLogger(__name__)
-
-_P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
 
 class TransportClosedError(PassingError):
@@ -129,7 +124,7 @@ class UnixTransport(asyncio.Transport):
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
         self._writing_paused = False
         self._reading = self._reading_paused = False
-        self._closing = self._lost = self._writer_on = False
+        self._made = self._closing = self._breaking = self._lost = self._writer_on = False
         self._flush_handle: asyncio.Handle | None = None
         self.unsent = Unsent()
         """What was queued and dropped when the connection ended."""
@@ -197,6 +192,9 @@ class UnixTransport(asyncio.Transport):
             else:
                 self._broken(error)
                 return
+        except Exception as error:  # noqa: BLE001 - a descriptor that was given and closed behind our back
+            self._lose(error)
+            return
         else:
             self._wait_for_writable(wanted=False)
         if not self._lost:
@@ -273,6 +271,7 @@ class UnixTransport(asyncio.Transport):
         if self._lost:
             _settle(ready)
             return
+        self._made = True
         try:
             self._protocol.connection_made(self)
         except Exception as error:  # noqa: BLE001 - as in _tell
@@ -328,8 +327,8 @@ class UnixTransport(asyncio.Transport):
         if message.length:
             if isinstance(self._protocol, asyncio.BufferedProtocol):
                 _fill(self._protocol, message.data)
-            elif isinstance(self._protocol, asyncio.Protocol):
-                self._protocol.data_received(message.data)
+            else:
+                cast("asyncio.Protocol", self._protocol).data_received(message.data)
         elif not message.descriptors:
             self._end_of_stream()
 
@@ -394,7 +393,10 @@ class UnixTransport(asyncio.Transport):
 
     def _broken(self, error: Exception, *, drain: bool = True) -> None:
         """End the connection for an error of the system, after handing over what had arrived before it broke."""
-        unsent = self._queue.discard()
+        if self._breaking:
+            return  # what breaks while that is handed over adds nothing
+        self._breaking = True
+        unsent = self.unsent = self._queue.discard()
         while drain and self.is_reading() and self._receive():
             pass
         if unsent and not isinstance(error, DescriptorsLostError):
@@ -402,15 +404,15 @@ class UnixTransport(asyncio.Transport):
             lost = UnsentError(getattr(error, "errno", None), text, unsent)
             lost.__cause__ = error
             error = lost
-        self._lose(error, unsent)
+        self._lose(error)
 
-    def _lose(self, error: Exception | None, unsent: Unsent | None = None) -> None:
+    def _lose(self, error: Exception | None) -> None:
         """Stop everything and report the end, once."""
         if self._lost:
             return
         self._lost = self._closing = True
         dropped = self._queue.discard()
-        self.unsent = dropped if unsent is None else unsent
+        self.unsent = Unsent(self.unsent.size + dropped.size, self.unsent.descriptors + dropped.descriptors)
         self._watch_reading()
         self._wait_for_writable(wanted=False)
         if self._flush_handle is not None:
@@ -420,7 +422,8 @@ class UnixTransport(asyncio.Transport):
 
     def _report_end(self, error: Exception | None) -> None:
         try:
-            self._protocol.connection_lost(error)
+            if self._made:
+                self._protocol.connection_lost(error)
         finally:
             self._closed = True
             self._sock.close()
@@ -441,120 +444,9 @@ class UnixTransport(asyncio.Transport):
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
+            warnings.warn(f"{self!r} was forgotten and is closed now", ResourceWarning, stacklevel=2, source=self)
             self._queue.discard()
             self._sock.close()
-
-
-class Server:
-    """A listening AF_UNIX stream socket whose connections become transports. An asynchronous context manager."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        factory: Callable[[], asyncio.BaseProtocol],
-        *,
-        descriptor_limit: int = DESCRIPTOR_LIMIT,
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._sock = sock
-        self._number = sock.fileno()
-        self._factory = factory
-        self._descriptor_limit = descriptor_limit
-        self.path: str | bytes = sock.getsockname()
-        """The address on which it listens."""
-        self._file = _identity(self.path)
-        sock.setblocking(False)
-        self._loop.add_reader(self._number, self._accept)
-
-    def _accept(self) -> None:
-        try:
-            sock, _ = self._sock.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            # Out of descriptors, most likely. The connection still waits: look again later, not at once.
-            _log.error("%s: cannot accept a connection: %s", self.path, error)
-            self._loop.remove_reader(self._number)
-            self._loop.call_later(1, self._accept_again)
-            return
-        try:
-            UnixTransport(sock, self._factory(), loop=self._loop, descriptor_limit=self._descriptor_limit)
-        except BaseException:
-            sock.close()
-            raise
-
-    def _accept_again(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._loop.add_reader(self._number, self._accept)
-
-    def close(self) -> None:
-        """Stop listening and remove the socket's file. Connections that stand are not touched."""
-        if self._sock.fileno() < 0:
-            return
-        self._loop.remove_reader(self._number)
-        self._sock.close()
-        if self._file is not None and self._file == _identity(self.path):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-async def connect(
-    path: str | bytes | os.PathLike[str], factory: Callable[[], _P], *, descriptor_limit: int = DESCRIPTOR_LIMIT
-) -> tuple[UnixTransport, _P]:
-    """Connect to the stream socket at `path` (or with that abstract name) and return the transport and the protocol.
-
-    Waits while the listener's backlog is full. Raises OSError as connect(2) does.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        while True:
-            try:
-                sock.connect(os.fspath(path))
-                break
-            except BlockingIOError:  # no room in the backlog, and AF_UNIX has no event for when there is
-                await asyncio.sleep(_RETRY_DELAY)
-        protocol = factory()
-        ready = asyncio.get_running_loop().create_future()
-        transport = UnixTransport(sock, protocol, descriptor_limit=descriptor_limit, ready=ready)
-    except BaseException:
-        sock.close()
-        raise
-    try:
-        await ready
-    except BaseException:
-        transport.abort()
-        raise
-    return transport, protocol
-
-
-async def serve(
-    path: str | bytes | os.PathLike[str],
-    factory: Callable[[], asyncio.BaseProtocol],
-    *,
-    backlog: int = 100,
-    descriptor_limit: int = DESCRIPTOR_LIMIT,
-) -> Server:
-    """Listen at `path` (or with that abstract name) and return the server. Raises OSError as bind(2) does.
-
-    The socket's file gets the permissions that the umask leaves: make it in a directory of the right ones.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(os.fspath(path))
-        sock.listen(backlog)
-        return Server(sock, factory, descriptor_limit=descriptor_limit)
-    except BaseException:
-        sock.close()
-        raise
 
 
 def _settle(ready: asyncio.Future[None] | None) -> None:
@@ -562,23 +454,12 @@ def _settle(ready: asyncio.Future[None] | None) -> None:
         ready.set_result(None)
 
 
-def _name(ask: Callable[[], Any]) -> Any:
+def _name(ask: Callable[[], object]) -> object:
     """Return an address, None when the socket has none any more."""
     try:
         return ask()
     except OSError:
         return None
-
-
-def _identity(path: str | bytes) -> tuple[int, int] | None:
-    """Return the device and inode of the socket's file, None for an abstract name and where there is no file."""
-    if path[:1] in {"\0", b"\0"}:
-        return None
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:

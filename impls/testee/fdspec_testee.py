@@ -62,7 +62,7 @@ CONSTANTS = {
     name: int(getattr(module, name))
     for module, prefixes in ((socket, ("MSG_", "SOL_", "SO_", "SCM_", "SHUT_")), (os, ("O_",)))
     for name in dir(module)
-    if name.startswith(prefixes)
+    if name.startswith(prefixes) and not name.startswith("SCM_J1939_")  # of another level, with AF_UNIX's numbers
 }
 ERRORS = dict(errno.errorcode)
 ERRORS.update({getattr(errno, name): name for name in ("EAGAIN", "EDEADLK", "EOPNOTSUPP")})  # not their aliases
@@ -78,7 +78,7 @@ def learn(constants):
     for prefix in ("MSG_", "SOL_", "SCM_"):
         names = NAMES[prefix] = {}
         for name, value in CONSTANTS.items():
-            if name.startswith(prefix):
+            if name.startswith(prefix) and not name.startswith("SCM_J1939_"):  # which are another level's
                 names.setdefault(value, name)
     NAMES["SOL_"][socket.SOL_SOCKET] = "SOL_SOCKET"
     NAMES["SCM_"][socket.SCM_RIGHTS] = "SCM_RIGHTS"

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
 from fdspec.conformance.census import Identity, Table, identity_of, same_description
 
 

@@ -11,11 +11,23 @@ MISCREANTS = {
     "is-killed": ("def sendmsg(self, *a): os.kill(os.getpid(), signal.SIGSEGV)", "crash", "signal-SIGSEGV"),
     "floods": ("def sendmsg(self, *a): [os.write(1, b'x' * 9999 + b'\\n') for _ in range(10000)]", "broken", "flood"),
     "floods-a-line": ("def sendmsg(self, *a): [os.write(1, b'x' * 10000) for _ in range(10000)]", "broken", "too-long"),
-    "answers-another-id": ("def sendmsg(self, *a): os.write(1, b'{\"id\":77,\"result\":{}}\\n'); return 1", "broken", "unknown-id"),
-    "answers-twice": ("def sendmsg(self, *a): os.write(1, b'{\"id\":7,\"result\":{}}\\n' * 2); return 1", "broken", "malformed"),
+    "answers-another-id": (
+        'def sendmsg(self, *a): os.write(1, b\'{"id":77,"result":{}}\\n\'); return 1',
+        "broken",
+        "unknown-id",
+    ),
+    "answers-twice": (
+        'def sendmsg(self, *a): os.write(1, b\'{"id":7,"result":{}}\\n\' * 2); return 1',
+        "broken",
+        "malformed",
+    ),
     "is-not-utf-8": ("def sendmsg(self, *a): os.write(1, b'\\xff\\n'); return 1", "broken", "not-utf-8"),
     "closes-its-output": ("def sendmsg(self, *a): os.close(1); time.sleep(60)", "broken", "closed-output"),
-    "claims-too-much": ("def sendmsg(self, *a): raise sys.modules['fdspec_testee'].Unsupported('not really')", "broken", "claimed-capability"),
+    "claims-too-much": (
+        "def sendmsg(self, *a): raise sys.modules['fdspec_testee'].Unsupported('not really')",
+        "broken",
+        "claimed-capability",
+    ),
     "closes-what-is-not-its-own": (
         "def sendmsg(self, fd, b, anc, *r):\n    n = super().sendmsg(fd, b, anc, *r)\n    os.close(anc[0][2][0])\n    return n",
         "fail",
@@ -26,7 +38,11 @@ MISCREANTS = {
         "fail",
         "stray-close",
     ),
-    "leaks": ("def sendmsg(self, fd, b, anc, *r): os.dup(anc[0][2][0]); return super().sendmsg(fd, b, anc, *r)", "leak", "leak"),
+    "leaks": (
+        "def sendmsg(self, fd, b, anc, *r): os.dup(anc[0][2][0]); return super().sendmsg(fd, b, anc, *r)",
+        "leak",
+        "leak",
+    ),
     "leaks-a-socket": ("def sendmsg(self, fd, *r): os.dup(fd); return super().sendmsg(fd, *r)", "leak", "leak"),
     "leaks-and-closes": (
         "def sendmsg(self, fd, b, anc, *r): os.dup2(anc[0][2][0], 2); return super().sendmsg(fd, b, anc, *r)",
@@ -49,7 +65,9 @@ MISCREANTS = {
 def test_a_miscreant_gets_its_verdict_and_the_run_goes_on(name, miscreant, conformance):
     body, verdict, reason = MISCREANTS[name]
     manifest = miscreant(body)
-    done = conformance("--fdspec-impl", str(manifest), "--fdspec-case", FIRST, "--fdspec-case", SECOND, "--fdspec-type", "stream")
+    done = conformance(
+        "--fdspec-impl", str(manifest), "--fdspec-case", FIRST, "--fdspec-case", SECOND, "--fdspec-type", "stream"
+    )
     assert done.code == 1, done.out
     assert done.footer["complete"]
     first, second = done.verdicts
@@ -61,7 +79,9 @@ def test_a_miscreant_gets_its_verdict_and_the_run_goes_on(name, miscreant, confo
 
 
 def test_noise_and_late_replies_do_no_harm(miscreant, conformance):
-    manifest = miscreant("def sendmsg(self, *a): os.write(1, b'chatter\\n{\"id\": \"x\"}\\n'); return super().sendmsg(*a)")
+    manifest = miscreant(
+        'def sendmsg(self, *a): os.write(1, b\'chatter\\n{"id": "x"}\\n\'); return super().sendmsg(*a)'
+    )
     done = conformance("--fdspec-impl", str(manifest), "--fdspec-case", FIRST)
     assert done.code == 0, done.out
     assert {one["verdict"] for one in done.verdicts} == {"pass"}

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
 from fdspec.conformance import peer as module
 from fdspec.conformance.peer import NothingCame, Peer, accept
 from fdspec.impls.errors import Broken

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from fdspec.impls.errors import Crashed, StartFailed, TimedOut
 from fdspec.impls.process import LOG_LIMIT, NUMBERS, Launch, Testee, exit_code_name
 from fdspec.impls.protocol.messages import Open, Reset
@@ -154,6 +153,8 @@ class TestLife:
         testee.kill()
 
 
-@pytest.mark.parametrize(("code", "name"), [(0, "exit-0"), (3, "exit-3"), (-11, "signal-SIGSEGV"), (-200, "signal-200")])
+@pytest.mark.parametrize(
+    ("code", "name"), [(0, "exit-0"), (3, "exit-3"), (-11, "signal-SIGSEGV"), (-200, "signal-200")]
+)
 def test_exit_codes_have_names(code, name):
     assert exit_code_name(code) == name

@@ -4,9 +4,6 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fdspec.impls.protocol import Anomaly, AnomalyKind, Conversation, Noise, Reply
 from fdspec.impls.protocol.messages import (
     REQUESTS,
@@ -18,6 +15,8 @@ from fdspec.impls.protocol.messages import (
     Sendmsg,
     Steps,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def asked(request=None, **limits):

@@ -1,4 +1,4 @@
-"""Run CPython's own socket tests on the reference: a program, started by test_cpython_suite.py with another interpreter.
+"""Run CPython's own socket tests on the reference: a program, started by test_cpython_suite.py.
 
 Usage: python foreign_cpython.py REFERENCE_PARENT RESULT_FILE. Puts the reference's functions in the place of
 socket.socket.sendmsg, recvmsg, recvmsg_into and of socket.send_fds, recv_fds, runs every test class of
@@ -11,7 +11,6 @@ import collections
 import functools
 import gc
 import json
-import os
 import socket
 import sys
 import types
@@ -20,7 +19,13 @@ from pathlib import Path
 
 METHODS = ("sendmsg", "recvmsg", "recvmsg_into")
 FUNCTIONS = ("send_fds", "recv_fds")
-BESIDE_THE_BASE = ("CmsgMacroTests", "InterruptedRecvTimeoutTest", "InterruptedSendTimeoutTest", "SendRecvFdsTests", "RDSTest")
+BESIDE_THE_BASE = (
+    "CmsgMacroTests",
+    "InterruptedRecvTimeoutTest",
+    "InterruptedSendTimeoutTest",
+    "SendRecvFdsTests",
+    "RDSTest",
+)
 
 
 class Recorder(unittest.TestResult):
@@ -93,7 +98,7 @@ def chosen(test_socket: types.ModuleType) -> list[type[unittest.TestCase]]:
 
 def open_descriptors() -> int:
     gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def main(parent: str, result: str) -> None:

@@ -29,7 +29,6 @@ if os.environ.get("FDSPEC_CHILD_CALLS"):
 def install(note) -> None:
     """Put the reference's functions in place, each telling `note` its name when called."""
     import twisted.python.sendmsg as theirs
-
     from fdspec.impls.reference.dialects import twisted_sendmsg as ours
 
     for name in NAMES:
@@ -92,9 +91,9 @@ def recorder_class():
     return Recorder
 
 
-def open_descriptors() -> list[str]:
+def open_descriptors() -> int:
     gc.collect()
-    return sorted(os.listdir("/proc/self/fd"), key=int)
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def main(result: str, *modules: str) -> None:
