@@ -134,7 +134,7 @@ def _pytest(options: list[str], jobs: str | None, arguments: list[str]) -> int:
     parallel = ["-n", str(jobs), "--dist", "loadgroup"] if jobs not in {None, "0"} else []
     if not arguments:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        isolated += ["-p", "fdspec", *(["-p", "xdist"] if parallel else [])]
+        isolated += ["-p", "fdspec.conformance.plugin", *(["-p", "xdist"] if parallel else [])]
     quiet = [
         "-q",
         "-o",

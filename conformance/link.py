@@ -72,14 +72,12 @@ class Link:
     # --- talking -------------------------------------------------------------------------------------------------------
 
     def ask(self, request: Request, *, extra: float = 0.0) -> Reply:
-        """Ask and return the reply. ``unsupported`` for what was declared makes the testee broken."""
-        reply = self.testee.ask(request, extra=extra)
-        if reply.unsupported is not None:
-            kind = request.__struct_config__.tag
-            raise Broken(
-                "claimed-capability", f"{kind} was declared, and is answered with unsupported: {reply.unsupported}"
-            )
-        return reply
+        """Ask and return the reply. ``unsupported`` for what was declared makes the testee broken.
+
+        Raises `Unsupported` for an operation that needs a capability which the testee did not declare.
+        """
+        self.require_testee(request)
+        return _offered(request, self.testee.ask(request, extra=extra))
 
     def do(self, request: Request) -> Reply:
         """Ask for something that must work for the case to mean anything. Raises `Broken` on an error."""
@@ -99,6 +97,12 @@ class Link:
             if capability not in self.offer.capabilities:
                 raise Unsupported("capability", f"{capability} is not offered in profile {self.profile.value}")
 
+    def require_testee(self, request: Request) -> None:
+        """Raise `Unsupported` unless the testee as a whole declared the capability that ``request`` needs."""
+        if request.capability is not None and request.capability not in self.testee.hello.capabilities:
+            kind = request.__struct_config__.tag
+            raise Unsupported("capability", f"{kind} needs {request.capability}, which the testee does not offer")
+
     def policy(self, name: str) -> str:
         """Return the outcome that the implementation documents for ``name``; '' without a source."""
         policy = self.testee.hello.policies.get(name)
@@ -116,13 +120,15 @@ class Link:
             return []
         steps: list[Request] = []
         for thing in things:
+            if thing.kind not in self.testee.hello.objects:
+                raise Unsupported("object", f"the implementation does not take a {thing.kind.value}")
             if thing.kind is ObjectKind.SOCKET:
                 steps.append(Connect(address=thing.path, type=SocketType.STREAM))
             else:
                 default = ["O_WRONLY"] if thing.kind is ObjectKind.FIFO else ["O_RDWR"]
                 steps.append(Open(path=thing.path, flags=list(flags) or [*default]))
         numbers: list[int] = []
-        for reply in self._steps(steps):
+        for reply in self.steps(steps):
             if not isinstance(reply.result, FdResult):
                 raise Broken("operation", f"open failed: {reply.error or reply.unsupported}")
             numbers.append(reply.result.fd)
@@ -147,13 +153,27 @@ class Link:
             if fd in self.received:
                 self.received.remove(fd)
 
-    def _steps(self, steps: list[Request]) -> list[Reply]:
-        if len(steps) == 1:
-            return [self.ask(steps[0])]
+    def steps(self, steps: list[Request]) -> list[Reply]:
+        """Ask ``steps``, which do not refer to each other, and return a reply each; the last may be an error.
+
+        In one round trip where there are several and the testee answers `steps`, else one by one.
+        """
+        if len(steps) < 2 or Steps.capability not in self.testee.hello.capabilities:
+            return self._one_by_one(steps)
+        for step in steps:
+            self.require_testee(step)
         reply = self.ask(Steps(steps=steps))
         if not isinstance(reply.result, StepsResult):
             raise Broken("operation", f"steps must be answered with a result: {reply.error}")
-        return reply.result.replies
+        return [_offered(step, one) for step, one in zip(steps, reply.result.replies, strict=False)]
+
+    def _one_by_one(self, steps: list[Request]) -> list[Reply]:
+        replies: list[Reply] = []
+        for step in steps:
+            replies.append(self.ask(step))
+            if replies[-1].error is not None:
+                break
+        return replies
 
     def adopt(self, fds: Sequence[int]) -> list[Thing | None]:
         """Take note of numbers that the implementation handed over; return what each refers to."""
@@ -210,6 +230,16 @@ class Link:
         if self._limited is not None:
             resource.prlimit(self.testee.pid, resource.RLIMIT_NOFILE, self._limited)
             self._limited = None
+
+
+def _offered(request: Request, reply: Reply) -> Reply:
+    """Return ``reply``. Raises `Broken` where it is ``unsupported``: only what was declared is ever asked."""
+    if reply.unsupported is not None:
+        kind = request.__struct_config__.tag
+        raise Broken(
+            "claimed-capability", f"{kind} was declared, and is answered with unsupported: {reply.unsupported}"
+        )
+    return reply
 
 
 class CallLink(Link):
@@ -329,7 +359,7 @@ class DescriptorsLink(CallLink):
         """Send ``data`` with ``fds``; ``single``: by the call for one descriptor."""
         buffers = _buffers(data)
         self._common(buffers, fds, flags, address)
-        self.require(*(["single"] if single else ["many"]))
+        self.require(*(["single"] if single else ["many"] if len(fds) > 1 else []))
         request = SendFds(
             fd=self.fd,
             buffers=[one.hex() for one in buffers],
@@ -352,5 +382,5 @@ class DescriptorsLink(CallLink):
         sizes = [data] if isinstance(data, int) else list(data)
         self.require(*(["buffers-in"] if len(sizes) != 1 else []))
         self.require(*(["flags-in"] if flags else []))
-        self.require(*(["single"] if single else ["many"]))
+        self.require(*(["single"] if single else ["many"] if room > 1 else []))
         return self._receive(RecvFds(fd=self.fd, sizes=sizes, room=room, flags=list(flags), single=single))

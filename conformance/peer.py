@@ -34,6 +34,10 @@ class NothingCame(AssertionError):
     """The peer waited and nothing came: the implementation did not send what it was asked to send."""
 
 
+class Gone(AssertionError):
+    """The testee has closed its end of the connection although nobody asked for that."""
+
+
 def rights(fds: Iterable[int]) -> tuple[int, int, bytes]:
     """Return one SCM_RIGHTS control message that carries ``fds``."""
     return (*RIGHTS, array.array("i", fds).tobytes())
@@ -76,7 +80,10 @@ class Peer:
         buffers = [data] if isinstance(data, bytes) else list(data)
         control = [rights(fds)] if fds else []
         control += [(number_of(level), number_of(kind), content) for level, kind, content in ancillary]
-        sent = self.socket.sendmsg(buffers, control, bits([*flags, "MSG_NOSIGNAL"]))
+        try:
+            sent = self.socket.sendmsg(buffers, control, bits([*flags, "MSG_NOSIGNAL"]))
+        except (BrokenPipeError, ConnectionResetError, ConnectionRefusedError) as fault:
+            raise Gone(f"the peer cannot send, the testee has closed its end: {fault.strerror}") from None
         if control:
             self._told("send", b"".join(buffers), b"".join(_image(one) for one in control))
         else:

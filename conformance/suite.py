@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ import msgspec
 
 from ..impls.protocol.messages import Receiver
 from ..impls.protocol.values import Profile, SocketType
+from ..impls.setup import cache as directory
 from .records import Level, Source
 
 ROOT = Path(__file__).parent
@@ -176,10 +179,25 @@ def gather(functions: Iterable[object], requirements: dict[str, Requirement]) ->
     return Suite(cases, requirements)
 
 
+@contextmanager
+def _kept_bytecode() -> Generator[None]:
+    """Keep what is compiled meanwhile in fdspec's own cache.
+
+    pytest rewrites the suite's assertions when it is imported, which takes longer than all the rest of a start. Where the
+    interpreter writes no bytecode, or may not write beside the sources, that would be done again in every run.
+    """
+    prefix, dont_write = sys.pycache_prefix, sys.dont_write_bytecode
+    sys.pycache_prefix, sys.dont_write_bytecode = str(directory() / "bytecode"), False
+    try:
+        yield
+    finally:
+        sys.pycache_prefix, sys.dont_write_bytecode = prefix, dont_write
+
+
 @cache
 def load_suite() -> Suite:
     """Return the whole suite. Raises SuiteError where it contradicts itself."""
-    functions = [
-        value for name in modules() for value in vars(importlib.import_module(name)).values() if callable(value)
-    ]
+    with _kept_bytecode():
+        loaded = [importlib.import_module(name) for name in modules()]
+    functions = [value for module in loaded for value in vars(module).values() if callable(value)]
     return gather(functions, read_requirements(ROOT / "requirements.toml"))

@@ -6,7 +6,7 @@ import socket
 import struct
 from pathlib import Path
 
-from fdspec.conformance.checks import drain, released
+from fdspec.conformance.checks import drain, peer_option, released
 from fdspec.conformance.peer import rights
 from fdspec.conformance.suite import MAY, MESSAGE, MUST, SHOULD, case
 
@@ -105,6 +105,17 @@ def test_empty_rights(link, objects):
             assert (got.data, got.fds, got.ancillary) == (b"x", [], []), content
     assert not link.send(b"y", numbers).failed
     assert link.peer.receive().identities == [file.identity]
+
+
+@case("ancillary.empty-rights.not-passed", level=MAY, checks="S24d", profiles=(MESSAGE,), needs=ANCILLARY)
+def test_empty_rights_to_a_receiver_that_passes_none(link):
+    """Empty rights to a peer that has switched SO_PASSRIGHTS off: the data arrives, or is refused without a trace."""
+    peer_option(link, "SO_PASSRIGHTS", 0)
+    if link.send(b"x", ancillary=[(*RIGHTS, b"")]).failed:
+        assert not link.peer.pending()
+    else:
+        got = link.peer.receive()
+        assert (got.data, got.fds) == (b"x", [])
 
 
 @case("ancillary.empty-beside", level=SHOULD, checks="A11", profiles=(MESSAGE,), needs=SEVERAL)

@@ -90,7 +90,7 @@ class TransportLink(Link):
 
     def turn(self, *requests: Request) -> None:
         """Do several things in one turn of the event loop, before it goes on. Raises `Broken` on an error."""
-        for reply in self._steps(list(requests)):
+        for reply in self.steps(list(requests)):
             if reply.error is not None:
                 raise Broken("operation", f"a step failed: {reply.error.type} {reply.error.message}")
 

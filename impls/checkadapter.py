@@ -17,14 +17,18 @@ from pathlib import Path
 from .errors import TesteeError
 from .manifest import Manifest
 from .process import Launch, Testee, exit_code_name, launch_of
-from .protocol import Reply
 from .protocol.messages import (
+    Accept,
+    AcceptResult,
+    Census,
     Close,
-    Connect,
+    Empty,
     EventsResult,
     FdResult,
     Getopt,
     Hello,
+    Limit,
+    Listen,
     Open,
     OptionResult,
     Pair,
@@ -33,12 +37,11 @@ from .protocol.messages import (
     Recvmsg,
     RecvmsgResult,
     Request,
-    Reset,
-    ResetResult,
     SendFds,
     Sendmsg,
     SentResult,
     Setopt,
+    Shutdown,
     Steps,
     StepsResult,
     TransportConnect,
@@ -49,13 +52,7 @@ from .protocol.messages import (
 )
 from .protocol.values import ControlMessage, Profile, SocketType
 from .setup import Prepared
-
-PATIENCE = 5.0
-KINDS = {
-    SocketType.STREAM: socket.SOCK_STREAM,
-    SocketType.DGRAM: socket.SOCK_DGRAM,
-    SocketType.SEQPACKET: socket.SOCK_SEQPACKET,
-}
+from .trial import KINDS, NOT_OFFERED, PATIENCE, Trial, Wrong, expect
 
 
 class Severity(StrEnum):
@@ -74,191 +71,102 @@ class Finding:
     text: str = ""
 
 
-class Wrong(Exception):
-    """The adapter broke a rule; the message says what was expected and what came."""
-
-
-def _expect(condition: bool, text: str) -> None:
-    if not condition:
-        raise Wrong(text)
-
-
-class _Trial:
-    """One testee on trial, with a directory of files to open and sockets to connect to."""
-
-    def __init__(self, manifest: Manifest, testee: Testee, directory: Path) -> None:
-        self.manifest = manifest
-        self.testee = testee
-        self.hello = testee.hello
-        self.directory = directory
-        self.file = directory / "file"
-        self.file.write_bytes(b"content")
-
-    def ask(self, request: Request, extra: float = 0.0) -> Reply:
-        return self.testee.ask(request, extra=extra)
-
-    def result(self, request: Request, kind: type, extra: float = 0.0) -> object:
-        reply = self.ask(request, extra)
-        _expect(
-            isinstance(reply.result, kind),
-            f"{request.__struct_config__.tag} must be answered with a result; it said {reply.error or reply.unsupported}",
-        )
-        return reply.result
-
-    def open(self) -> int:
-        result = self.result(Open(path=str(self.file)), FdResult)
-        assert isinstance(result, FdResult)  # noqa: S101 - checked by result()
-        return result.fd
-
-    def reset(self, *close: int) -> ResetResult:
-        result = self.result(Reset(close=list(close)), ResetResult)
-        assert isinstance(result, ResetResult)  # noqa: S101
-        return result
-
-    def table(self) -> dict[int, str]:
-        found: dict[int, str] = {}
-        base = Path(f"/proc/{self.testee.pid}/fd")
-        for entry in base.iterdir():
-            found[int(entry.name)] = os.readlink(entry)  # noqa: PTH115 - the target is text, no path
-        return found
-
-    def refers(self, fd: int, path: Path) -> bool:
-        try:
-            return os.path.samestat(os.stat(f"/proc/{self.testee.pid}/fd/{fd}"), path.stat())  # noqa: PTH116
-        except OSError:
-            return False
-
-    def connect(self, kind: SocketType) -> tuple[int, socket.socket]:
-        """Connect the testee; return its number and our end."""
-        ours = self.directory / f"ours-{kind.value}"
-        ours.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, KINDS[kind])
-        try:
-            sock.bind(str(ours))
-            sock.settimeout(PATIENCE)
-            if kind is SocketType.DGRAM:
-                theirs = self.directory / "theirs"
-                theirs.unlink(missing_ok=True)
-                fd = self._fd(Connect(address=str(ours), type=kind, bind=str(theirs)))
-                sock.connect(str(theirs))
-                return fd, sock
-            sock.listen(4)
-            fd = self._fd(Connect(address=str(ours), type=kind))
-            peer, _ = sock.accept()
-            sock.close()
-            peer.settimeout(PATIENCE)
-        except TimeoutError:
-            sock.close()
-            raise Wrong("connect was answered, but no connection came") from None
-        except BaseException:
-            sock.close()
-            raise
-        return fd, peer
-
-    def _fd(self, request: Request) -> int:
-        result = self.result(request, FdResult)
-        assert isinstance(result, FdResult)  # noqa: S101
-        _expect(
-            self.table().get(result.fd, "").startswith("socket:"),
-            f"number {result.fd} is no open socket of the testee's",
-        )
-        return result.fd
-
-
 # --- what is tried -----------------------------------------------------------------------------------------------------
 
 
-def _profiles(trial: _Trial) -> str:
+def _profiles(trial: Trial) -> str:
     """The profiles that hello offers are those of the manifest."""
     offered, listed = set(trial.hello.profiles), set(trial.manifest.profiles)
-    _expect(offered == listed, f"the manifest lists {sorted(listed)}, hello offers {sorted(offered)}")
+    expect(offered == listed, f"the manifest lists {sorted(listed)}, hello offers {sorted(offered)}")
     return ", ".join(sorted(offered))
 
 
-def _identity(trial: _Trial) -> str:
+def _identity(trial: Trial) -> str:
     """The name and the version of the implementation are told."""
     told = trial.hello.implementation
-    _expect(bool(told.name and told.version and told.language), f"name, version and language must not be empty: {told}")
+    expect(bool(told.name and told.version and told.language), f"name, version and language must not be empty: {told}")
     return f"{told.name} {told.version} ({told.language})"
 
 
-def _hello_again(trial: _Trial) -> str:
+def _hello_again(trial: Trial) -> str:
     """Hello may be said again, and is answered the same."""
     from .constants import CONSTANTS  # noqa: PLC0415 - one place
 
     again = trial.ask(Hello(constants=CONSTANTS)).result
-    _expect(again == trial.hello, "the second hello was answered otherwise than the first")
+    expect(again == trial.hello, "the second hello was answered otherwise than the first")
     return ""
 
 
-def _unknown(trial: _Trial) -> str:
+def _unknown(trial: Trial) -> str:
     """An operation of a random name is unsupported."""
     reply = trial.testee.ask_unknown()
-    _expect(reply.unsupported is not None, f"it was answered with {reply.error or reply.result}")
+    expect(reply.unsupported is not None, f"it was answered with {reply.error or reply.result}")
     return ""
 
 
-def _opens(trial: _Trial) -> str:
+def _opens(trial: Trial) -> str:
     """Open gives a number that refers to the file and is close-on-exec; close closes it."""
     fd = trial.open()
-    _expect(trial.refers(fd, trial.file), f"number {fd} does not refer to the file that was to be opened")
-    flags = Path(f"/proc/{trial.testee.pid}/fdinfo/{fd}").read_text(encoding="ascii")
-    octal = next(line.split()[1] for line in flags.splitlines() if line.startswith("flags:"))
-    _expect(bool(int(octal, 8) & os.O_CLOEXEC), "the number is not close-on-exec")
+    expect(trial.refers(fd, trial.file), f"number {fd} does not refer to the file that was to be opened")
+    expect(bool(trial.flags(fd) & os.O_CLOEXEC), "the number is not close-on-exec")
     reply = trial.ask(Close(fd=fd))
-    _expect(reply.error is None and reply.unsupported is None, f"close failed: {reply.error or reply.unsupported}")
-    _expect(fd not in trial.table(), f"number {fd} is still open after close")
+    expect(reply.error is None and reply.unsupported is None, f"close failed: {reply.error or reply.unsupported}")
+    expect(fd not in trial.table(), f"number {fd} is still open after close")
     return ""
 
 
-def _open_fails(trial: _Trial) -> str:
+def _open_fails(trial: Trial) -> str:
     """An error carries the name or the number of the error."""
     reply = trial.ask(Open(path=str(trial.directory / "nothing")))
-    _expect(reply.error is not None, "a file that does not exist was opened")
+    expect(reply.error is not None, "a file that does not exist was opened")
     assert reply.error is not None  # noqa: S101
     named = reply.error.errno in ("ENOENT", 2)
-    _expect(named, f"errno ENOENT (or its number) was expected, {reply.error.errno!r} came")
+    expect(named, f"errno ENOENT (or its number) was expected, {reply.error.errno!r} came")
     return ""
 
 
-def _close_fails(trial: _Trial) -> str:
+def _close_fails(trial: Trial) -> str:
     """Closing a number that is not open is an error, EBADF."""
     reply = trial.ask(Close(fd=999))
-    _expect(
+    expect(
         reply.error is not None and reply.error.errno in ("EBADF", 9),
         f"EBADF was expected, {reply.error or reply.result} came",
     )
     return ""
 
 
-def _steps(trial: _Trial) -> str:
+def _steps(trial: Trial) -> str:
     """Steps run in order, refer to earlier results, and stop at the first error."""
+    if not trial.offers(Steps):
+        return NOT_OFFERED
     request = Steps(steps=[Open(path=str(trial.file)), Close(fd="$0.fd"), Close(fd=999), Open(path=str(trial.file))])
     result = trial.result(request, StepsResult)
     assert isinstance(result, StepsResult)  # noqa: S101
-    _expect(len(result.replies) == 3, f"three replies were expected, the third an error; {len(result.replies)} came")
+    expect(len(result.replies) == 3, f"three replies were expected, the third an error; {len(result.replies)} came")
     first, second, third = result.replies
-    _expect(isinstance(first.result, FdResult), f"step 0, open: {first}")
-    _expect(second.error is None, f"step 1, close of '$0.fd': {second.error}")
-    _expect(third.error is not None, "step 2, close of a number that is not open, must be an error")
+    expect(isinstance(first.result, FdResult), f"step 0, open: {first}")
+    expect(second.error is None, f"step 1, close of '$0.fd': {second.error}")
+    expect(third.error is not None, "step 2, close of a number that is not open, must be an error")
     return ""
 
 
-def _steps_go_on(trial: _Trial) -> str:
+def _steps_go_on(trial: Trial) -> str:
     """Steps with `go_on` go on after an error; a reference to nothing is an error of its step."""
+    if not trial.offers(Steps):
+        return NOT_OFFERED
     result = trial.result(
         Steps(steps=[Close(fd=999), Close(fd="$7.fd"), Open(path=str(trial.file))], go_on=True), StepsResult
     )
     assert isinstance(result, StepsResult)  # noqa: S101
-    _expect(len(result.replies) == 3, f"three replies were expected, {len(result.replies)} came")
-    _expect(result.replies[1].error is not None, "a reference to a step that does not exist must be an error")
+    expect(len(result.replies) == 3, f"three replies were expected, {len(result.replies)} came")
+    expect(result.replies[1].error is not None, "a reference to a step that does not exist must be an error")
     opened = result.replies[2].result
-    _expect(isinstance(opened, FdResult), "the step after the errors was not run")
+    expect(isinstance(opened, FdResult), "the step after the errors was not run")
     trial.reset(opened.fd)
     return ""
 
 
-def _reset(trial: _Trial) -> str:
+def _reset(trial: Trial) -> str:
     """Reset closes what it is told to and the sockets of the case, and nothing else."""
     before = trial.table()
     kind = next(iter(trial.hello.profiles.values())).types[0]
@@ -266,37 +174,61 @@ def _reset(trial: _Trial) -> str:
     _, peer = trial.connect(kind)
     failed = trial.reset(fd).failed
     peer.close()
-    _expect(not failed, f"reset could not close {failed}")
+    expect(not failed, f"reset could not close {failed}")
     after = trial.table()
-    _expect(after == before, f"before: {before}, after: {after}")
+    expect(after == before, f"before: {before}, after: {after}")
     return ""
 
 
-def _reset_tells(trial: _Trial) -> str:
+def _reset_tells(trial: Trial) -> str:
     """Reset tells which numbers it could not close."""
     failed = trial.reset(998).failed
-    _expect([one.fd for one in failed] == [998], f"number 998 was expected among the failed, {failed} came")
+    expect([one.fd for one in failed] == [998], f"number 998 was expected among the failed, {failed} came")
     return ""
 
 
-def _options(trial: _Trial) -> str:
-    """Options are set and read by name."""
+def _options(trial: Trial) -> str:
+    """Options are set and read by name, and sockets shut down."""
+    if not trial.offers(Setopt):
+        return NOT_OFFERED
     kind = next(iter(trial.hello.profiles.values())).types[0]
     fd, peer = trial.connect(kind)
     with peer:
-        reply = trial.ask(Setopt(fd=fd, level="SOL_SOCKET", option="SO_PASSCRED", value=1))
-        _expect(reply.error is None, f"setopt failed: {reply.error}")
+        trial.result(Setopt(fd=fd, level="SOL_SOCKET", option="SO_PASSCRED", value=1), Empty)
         result = trial.result(Getopt(fd=fd, level="SOL_SOCKET", option="SO_PASSCRED"), OptionResult)
-        _expect(
+        expect(
             isinstance(result, OptionResult) and result.value == 1, f"SO_PASSCRED was set to 1, getopt says {result}"
         )
-        blocking = trial.ask(Setopt(fd=fd, level="fcntl", option="O_NONBLOCK", value=1))
-        _expect(blocking.error is None, f"O_NONBLOCK could not be set: {blocking.error}")
+        trial.result(Setopt(fd=fd, level="fcntl", option="O_NONBLOCK", value=1), Empty)
+        flags = trial.flags(fd)
+        expect(bool(flags & os.O_NONBLOCK), f"O_NONBLOCK was set, /proc shows the flags {flags:#o}")
+        trial.result(Shutdown(fd=fd, how="SHUT_WR"), Empty)
     trial.reset()
     return ""
 
 
-def _undeclared(trial: _Trial) -> str:
+def _listens(trial: Trial) -> str:
+    """Listen makes a socket with an address, and accept hands over a connection to it."""
+    if not trial.offers(Listen):
+        return NOT_OFFERED
+    kind = next(iter(trial.hello.profiles.values())).types[0]
+    path = trial.directory / "listens"
+    fd = trial.new_socket(Listen(address=str(path), type=kind))
+    with socket.socket(socket.AF_UNIX, KINDS[kind]) as peer:
+        peer.settimeout(PATIENCE)
+        try:
+            peer.connect(str(path))
+        except OSError as fault:
+            raise Wrong(f"nothing can be connected to the address: {fault}") from None
+        if kind is not SocketType.DGRAM:
+            accepted = trial.result(Accept(fd=fd), AcceptResult)
+            assert isinstance(accepted, AcceptResult)  # noqa: S101 - checked by result()
+            trial.expect_socket(accepted.fd)
+    trial.reset()
+    return ""
+
+
+def _undeclared(trial: Trial) -> str:
     """What was not declared is answered with unsupported."""
     requests: list[Request] = []
     if Profile.MESSAGE not in trial.hello.profiles:
@@ -305,8 +237,19 @@ def _undeclared(trial: _Trial) -> str:
         requests.append(SendFds(fd=0))
     if Profile.TRANSPORT not in trial.hello.profiles:
         requests.append(TransportEvents(transport=1))
-    if "pair" not in trial.hello.capabilities:
-        requests.append(Pair(type=SocketType.STREAM))
+    address = str(trial.directory / "undeclared")
+    optional: tuple[Request, ...] = (
+        Steps(steps=[Close(fd=999)]),
+        Setopt(fd=0, level="SOL_SOCKET", option="SO_PASSCRED", value=1),
+        Getopt(fd=0, level="SOL_SOCKET", option="SO_PASSCRED"),
+        Shutdown(fd=0, how="SHUT_RDWR"),
+        Listen(address=address, type=SocketType.STREAM),
+        Accept(fd=0),
+        Pair(type=SocketType.STREAM),
+        Limit(resource="RLIMIT_NOFILE", soft=64),
+        Census(),
+    )
+    requests += [one for one in optional if not trial.offers(type(one))]
     for profile, request in ((Profile.MESSAGE, Recvmsg), (Profile.DESCRIPTORS, RecvFds)):
         offer = trial.hello.profiles.get(profile)
         if offer is not None and "buffers-in" not in offer.capabilities:
@@ -315,14 +258,14 @@ def _undeclared(trial: _Trial) -> str:
             )
     for one in requests:
         reply = trial.ask(one)
-        _expect(
+        expect(
             reply.unsupported is not None,
             f"{one.__struct_config__.tag} was answered with {reply.error or reply.result}",
         )
     return f"{len(requests)} requests refused"
 
 
-def _calls(trial: _Trial) -> str:
+def _calls(trial: Trial) -> str:
     """A descriptor goes through the implementation both ways on every declared type, and its number is true."""
     done: list[str] = []
     for profile in (Profile.MESSAGE, Profile.DESCRIPTORS):
@@ -335,7 +278,7 @@ def _calls(trial: _Trial) -> str:
     return ", ".join(done)
 
 
-def _call(trial: _Trial, profile: Profile, kind: SocketType, *, single: bool) -> None:
+def _call(trial: Trial, profile: Profile, kind: SocketType, *, single: bool) -> None:
     fd, peer = trial.connect(kind)
     ours = os.open(trial.file, os.O_RDONLY)
     where = f"{profile.value} on {kind.value}"
@@ -349,14 +292,14 @@ def _call(trial: _Trial, profile: Profile, kind: SocketType, *, single: bool) ->
                 else SendFds(fd=fd, buffers=["78"], fds=[passed], single=single)
             )
             sent = trial.result(request, SentResult)
-            _expect(
+            expect(
                 isinstance(sent, SentResult) and sent.sent in (1, None),
                 f"{where}: one byte was sent, the result says {sent}",
             )
             data, fds, _, _ = socket.recv_fds(peer, 16, 4)
             for one in fds:
                 os.close(one)
-            _expect(
+            expect(
                 data == b"x" and len(fds) == 1,
                 f"{where}: one byte and one descriptor were sent, {data!r} and {len(fds)} came",
             )
@@ -367,12 +310,12 @@ def _call(trial: _Trial, profile: Profile, kind: SocketType, *, single: bool) ->
             else RecvFds(fd=fd, sizes=[16], room=1, single=single)
         )
         got = trial.ask(asked).result
-        _expect(isinstance(got, RecvmsgResult | RecvFdsResult), f"{where}: a descriptor was to be received, {got} came")
+        expect(isinstance(got, RecvmsgResult | RecvFdsResult), f"{where}: a descriptor was to be received, {got} came")
         numbers = _numbers(got)
-        _expect(len(numbers) == 1, f"{where}: one descriptor was sent, these were reported: {numbers}")
-        _expect(trial.refers(numbers[0], trial.file), f"{where}: number {numbers[0]} does not refer to what was sent")
+        expect(len(numbers) == 1, f"{where}: one descriptor was sent, these were reported: {numbers}")
+        expect(trial.refers(numbers[0], trial.file), f"{where}: number {numbers[0]} does not refer to what was sent")
         failed = trial.reset(passed, *numbers).failed
-        _expect(
+        expect(
             not failed, f"{where}: reset could not close {failed}: the adapter has closed what it had only to report"
         )
     finally:
@@ -394,11 +337,11 @@ def _numbers(got: object) -> list[int]:
     return found
 
 
-def _transport(trial: _Trial) -> str:
+def _transport(trial: Trial) -> str:
     """A transport connects, sends a descriptor with data, and hands over one that it receives."""
     offer = trial.hello.profiles.get(Profile.TRANSPORT)
     if offer is None or "client" not in offer.capabilities:
-        return "not offered"
+        return NOT_OFFERED
     path = trial.directory / "transport"
     ours = os.open(trial.file, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -422,17 +365,15 @@ def _transport(trial: _Trial) -> str:
         data, fds, _, _ = socket.recv_fds(peer, 16, 4)
         for one in fds:
             os.close(one)
-        _expect(
-            data == b"x" and len(fds) == 1, f"one byte and one descriptor were queued, {data!r} and {len(fds)} came"
-        )
+        expect(data == b"x" and len(fds) == 1, f"one byte and one descriptor were queued, {data!r} and {len(fds)} came")
         socket.send_fds(peer, [b"y"], [ours])
         heard = trial.result(
             TransportEvents(transport=made.transport, bytes=1, fds=1, wait=PATIENCE), EventsResult, PATIENCE
         )
         assert isinstance(heard, EventsResult)  # noqa: S101
         numbers = [event.fd for event in heard.events if event.event == "descriptor" and isinstance(event.fd, int)]
-        _expect(len(numbers) == 1, f"one descriptor was sent, these events came: {heard.events}")
-        _expect(trial.refers(numbers[0], trial.file), f"number {numbers[0]} does not refer to what was sent")
+        expect(len(numbers) == 1, f"one descriptor was sent, these events came: {heard.events}")
+        expect(trial.refers(numbers[0], trial.file), f"number {numbers[0]} does not refer to what was sent")
         trial.reset(passed, *numbers)
     except TimeoutError:
         raise Wrong("what was queued did not go out in transport.events") from None
@@ -442,7 +383,7 @@ def _transport(trial: _Trial) -> str:
     return ""
 
 
-TRIALS: tuple[Callable[[_Trial], str], ...] = (
+TRIALS: tuple[Callable[[Trial], str], ...] = (
     _identity,
     _profiles,
     _hello_again,
@@ -455,13 +396,14 @@ TRIALS: tuple[Callable[[_Trial], str], ...] = (
     _reset,
     _reset_tells,
     _options,
+    _listens,
     _undeclared,
     _calls,
     _transport,
 )
 
 
-def _try(trial: Callable[[_Trial], str], manifest: Manifest, launch: Launch) -> Finding:
+def _try(trial: Callable[[Trial], str], manifest: Manifest, launch: Launch) -> Finding:
     """Try one rule on a fresh testee, and see that it ends when its standard input does."""
     rule = " ".join((trial.__doc__ or "").split())
     with tempfile.TemporaryDirectory(prefix="fdspec-") as name:
@@ -473,9 +415,9 @@ def _try(trial: Callable[[_Trial], str], manifest: Manifest, launch: Launch) -> 
         except TesteeError as failure:
             return Finding(Severity.ERROR, "The testee starts and says hello.", str(failure))
         try:
-            text = trial(_Trial(manifest, testee, directory))
+            text = trial(Trial(manifest, testee, directory))
             code = testee.hang_up()
-            _expect(code == 0, f"when its standard input ends it must exit with 0; it {_ending(code)}")
+            expect(code == 0, f"when its standard input ends it must exit with 0; it {_ending(code)}")
         except (Wrong, TesteeError) as failure:
             return Finding(Severity.ERROR, rule, f"{failure}")
         finally:

@@ -26,6 +26,7 @@ from .errors import Broken, Crashed, StartFailed, TimedOut
 from .protocol import VERSION, Anomaly, Conversation, Noise, Reply
 from .protocol.capabilities import POLICIES, PROFILES, TESTEE
 from .protocol.messages import Hello, HelloResult, Request
+from .protocol.values import Profile
 from .setup import Prepared
 
 PR_SET_PDEATHSIG = 1
@@ -339,6 +340,10 @@ def hello_problems(hello: HelloResult) -> list[str]:
     if not hello.profiles:
         problems.append("it offers no profile")
     problems += [f"unknown capability {name!r} of the testee" for name in hello.capabilities if name not in TESTEE]
+    if Profile.TRANSPORT in hello.profiles and "steps" not in hello.capabilities:
+        problems.append(
+            "profile transport needs the capability 'steps' of the testee: all requests of one `steps` happen in one turn"
+        )
     for profile, offer in hello.profiles.items():
         if not offer.types:
             problems.append(f"profile {profile.value} offers no socket type")

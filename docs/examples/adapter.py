@@ -9,7 +9,8 @@ import sys
 TYPES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "seqpacket": socket.SOCK_SEQPACKET}
 OFFER = ["buffers-out", "empty-out", "plain-out", "many", "flags-in", "flags-out", "flags-reported"]
 ME = {"name": "socket.send_fds and recv_fds", "version": sys.version.split()[0], "language": "Python"}
-HELLO = {"version": 1, "implementation": ME, "profiles": {"descriptors": {"types": list(TYPES), "capabilities": OFFER}}}
+PROFILE = {"descriptors": {"types": list(TYPES), "capabilities": OFFER}}
+HELLO = {"version": 1, "implementation": ME, "profiles": PROFILE, "capabilities": ["steps", "options", "listen"]}
 numbers, ours = {}, set()  # this platform's constants by name; the sockets that this testee made, for reset to close
 
 
@@ -57,8 +58,7 @@ def carry_out(op, ask, fd):
             return os.close(fd) or {}
         case "reset":
             closed = [(fd, answer("close", {"fd": fd})) for fd in (*ours, *ask["close"])]
-            failed = [(fd, reply["error"]) for fd, reply in closed if "error" in reply]
-            return {"failed": [{"fd": fd, "errno": error["errno"]} for fd, error in failed]}
+            return {"failed": [{"fd": fd, "errno": got["error"]["errno"]} for fd, got in closed if "error" in got]}
         case "setopt" if level == "fcntl":
             return Sock(fileno=fd).setblocking(not ask["value"]) or {}
         case "setopt":

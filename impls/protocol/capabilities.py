@@ -9,6 +9,9 @@ from __future__ import annotations
 from .values import Profile
 
 TESTEE: dict[str, str] = {
+    "steps": "answers `steps`",
+    "options": "answers `setopt`, `getopt` and `shutdown`",
+    "listen": "answers `listen` and `accept`",
     "pair": "answers `pair`",
     "limit": "answers `limit`",
     "fork": "answers `fork`, `wait` and `in`",

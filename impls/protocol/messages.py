@@ -93,7 +93,7 @@ class HelloResult(msgspec.Struct, frozen=True):
     payload: Payload = Payload()
     objects: list[ObjectKind] = msgspec.field(default_factory=lambda: list(ObjectKind))
     capabilities: list[str] = []
-    """Of the testee as a whole: ``pair``, ``limit``, ``fork``, ``make``, ``census``."""
+    """Of the testee as a whole: ``steps``, ``options``, ``listen``, and those of kernels (see ``capabilities.py``)."""
 
 
 class NotClosed(msgspec.Struct, frozen=True):
@@ -301,6 +301,7 @@ class Listen(Request, frozen=True, tag="listen"):
     """A new socket bound to ``address``; stream and seqpacket listen."""
 
     result_type = FdResult
+    capability = "listen"
     address: Address
     type: SocketType
     backlog: int = 8
@@ -310,6 +311,7 @@ class Accept(Request, frozen=True, tag="accept"):
     """The next connection of a listener."""
 
     result_type = AcceptResult
+    capability = "listen"
     fd: FdOrRef
 
 
@@ -338,6 +340,7 @@ class Close(Request, frozen=True, tag="close"):
 class Setopt(Request, frozen=True, tag="setopt"):
     """setsockopt with an int, or with level ``fcntl`` and option ``O_NONBLOCK``: blocking mode, as the implementation sets it."""
 
+    capability = "options"
     fd: FdOrRef
     level: NameOrNumber
     option: NameOrNumber
@@ -348,6 +351,7 @@ class Getopt(Request, frozen=True, tag="getopt"):
     """Return the int that getsockopt finds."""
 
     result_type = OptionResult
+    capability = "options"
     fd: FdOrRef
     level: NameOrNumber
     option: NameOrNumber
@@ -356,6 +360,7 @@ class Getopt(Request, frozen=True, tag="getopt"):
 class Shutdown(Request, frozen=True, tag="shutdown"):
     """shutdown(2); ``how`` is SHUT_RD, SHUT_WR or SHUT_RDWR."""
 
+    capability = "options"
     fd: FdOrRef
     how: Name
 
@@ -607,6 +612,7 @@ class Steps(Request, frozen=True, tag="steps"):
     """Several requests in one round trip, run in order until one fails. Later ones refer to earlier results."""
 
     result_type = StepsResult
+    capability = "steps"
     steps: list[Any]
     go_on: bool = False
     """Go on after an error."""

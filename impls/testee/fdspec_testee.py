@@ -244,14 +244,14 @@ OPS = {
     "hello": Op(None, [("version", integer, VERSION), ("constants", mapping, {})], lambda result: result),
     "reset": Op(None, [("close", list_of(integer), [])], lambda failed: {"failed": failed}),
     "connect": Op(None, [ADDRESS, TYPE, ("bind", address_in, None)], one_fd),
-    "listen": Op(None, [ADDRESS, TYPE, ("backlog", integer, 8)], one_fd),
-    "accept": Op(None, [FD], lambda result: {"fd": result[0], "address": address_out(result[1])}),
+    "listen": Op(None, [ADDRESS, TYPE, ("backlog", integer, 8)], one_fd, "listen"),
+    "accept": Op(None, [FD], lambda result: {"fd": result[0], "address": address_out(result[1])}, "listen"),
     "pair": Op(None, [TYPE], lambda fds: {"fds": list(fds)}, "pair"),
     "open": Op(None, [("path", text, REQUIRED), ("flags", bits, os.O_RDONLY)], one_fd),
     "close": Op(None, [FD]),
-    "setopt": Op(None, [FD, LEVEL, OPTION, ("value", integer, REQUIRED)]),
-    "getopt": Op(None, [FD, LEVEL, OPTION], lambda value: {"value": value}),
-    "shutdown": Op(None, [FD, ("how", constant, REQUIRED)]),
+    "setopt": Op(None, [FD, LEVEL, OPTION, ("value", integer, REQUIRED)], nothing, "options"),
+    "getopt": Op(None, [FD, LEVEL, OPTION], lambda value: {"value": value}, "options"),
+    "shutdown": Op(None, [FD, ("how", constant, REQUIRED)], nothing, "options"),
     "sendmsg": Op("message", [FD, BUFFERS, ("ancillary", list_of(ancillary_in), []), FLAGS, NO_ADDRESS], sent),
     "recvmsg": Op("message", [FD, SIZES, ROOM, ("control", integer, None), FLAGS], received_message),
     "send_fds": Op("descriptors", [FD, BUFFERS, ("fds", list_of(integer), []), FLAGS, NO_ADDRESS, SINGLE], sent),
@@ -366,7 +366,7 @@ class Adapter:
     policies = {}
     payload = {"kind": "any"}
     objects = ["file", "fifo", "socket"]
-    capabilities = ["pair"]
+    capabilities = ["steps", "options", "listen", "pair"]
 
     def __init__(self):
         self.started = False
@@ -520,6 +520,7 @@ class Endpoint:
 
     def opened(self, transport, fd):
         self.transport, self.fd, self.alive = transport, fd, True
+        self.adapter.happened()
 
     def tell(self, event, **fields):
         self.events.append(dict(fields, event=event))
@@ -574,7 +575,7 @@ class TransportAdapter(Adapter):
         raise NotImplementedError
 
     def happened(self):
-        """Called at every event, while the loop runs or not."""
+        """Called when an endpoint opens and at its every event, while the loop runs or not."""
 
     def log(self, message, error=None):
         """Report what the implementation logs, on every transport that is alive, else on the newest."""
@@ -705,7 +706,7 @@ class Testee:
     def answer(self, request):
         """Return the reply to one request, without its id."""
         name = request.get("op")
-        if name == "steps":
+        if name == "steps" and "steps" in self.adapter.capabilities:
             return self.steps(request)
         try:
             op, method, refused = self.table[name]

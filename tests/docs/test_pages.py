@@ -60,8 +60,9 @@ def test_every_kind_of_setup_has_its_row():
 @pytest.mark.parametrize("page", ["manifest.md", "testee-protocol.md"])
 def test_the_manifests_on_the_pages_are_right(page, tmp_path):
     found = [block.code for block in blocks(DOCS / page) if block.language == "toml"]
-    assert found
-    for text in found:
+    manifests = [text for text in found if "package" not in tomllib.loads(text)]  # the other ones are Cargo.toml
+    assert manifests
+    for text in manifests:
         assert tomllib.loads(text)["id"] == manifest.parse(text, tmp_path / "impl.toml").id
 
 
@@ -137,3 +138,22 @@ def test_the_verdicts_are_all_of_them():
     from fdspec.conformance.records import Verdict
 
     assert {row[0] for row in rows(DOCS / "report.md", "Verdict")} == set(Verdict)
+
+
+# --- benchmarks.md ---------------------------------------------------------------------------------------------------
+
+
+def test_the_benchmarks_and_their_options_are_all_of_them():
+    text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    scripts = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
+    sections = {name: part for part in text.split("\n## ")[1:] for name in re.findall(r"benchmarks/(\w+\.py)", part)}
+    assert sorted(sections) == scripts
+    for name, section in sections.items():
+        code = (ROOT / "benchmarks" / name).read_text(encoding="utf-8")
+        options = {
+            option
+            for line in re.findall(r"add_argument\(([^)]*)\)", code)
+            for option in re.findall(r'"(--?[a-z]+)"', line)
+        }
+        table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+        assert set(re.findall(r"`(--?[a-z]+)`", table)) == options

@@ -126,10 +126,10 @@ def test_a_number_that_cannot_be(stream, files, bad):
 
 
 def test_a_number_that_is_not_open(stream, files):
-    closed = os.dup(0)
+    good, closed = *files(1), os.dup(0)
     os.close(closed)
     with pytest.raises(OSError, match="Errno") as caught:
-        sendmsg(stream[0], [b"x"], [*files(1), closed])
+        sendmsg(stream[0], [b"x"], [good, closed])
     assert caught.value.errno == errno.EBADF
     nothing_came(stream[1])
 

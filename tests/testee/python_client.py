@@ -152,3 +152,50 @@ class Testee:
         """End the case, and see that nothing is left of it."""
         assert self.get("reset", close=list(close)) == {"failed": []}
         assert self.descriptors() == self.baseline
+
+
+class Link:
+    """A transport of the testee's and our end of it."""
+
+    def __init__(self, testee, directory, role, **receiver):
+        self.testee = testee
+        path = str(directory / "link")
+        self.peer = socket.socket(socket.AF_UNIX)
+        self.peer.settimeout(10)
+        if role == "client":
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(path)
+                listener.listen()
+                self.number = testee.get("transport.connect", address=path, receiver=receiver)["transport"]
+                self.peer.close()
+                self.peer, _ = listener.accept()
+                self.peer.settimeout(10)
+        else:
+            listener = testee.get("transport.listen", address=path, receiver=receiver)["transport"]
+            self.peer.connect(path)
+            self.number = testee.get("transport.accept", transport=listener)["transport"]
+
+    def events(self, **fields):
+        return self.testee.get("transport.events", transport=self.number, **fields)["events"]
+
+    def receive(self, count):
+        """Take ``count`` bytes one by one; return them, the descriptors' targets and how many each byte brought."""
+        data, targets, each = b"", [], []
+        for _ in range(count):
+            piece, fds, _, _ = socket.recv_fds(self.peer, 1, 8)
+            data += piece
+            each.append(len(fds))
+            targets += [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in fds]
+            for fd in fds:
+                os.close(fd)
+        return data, targets, each
+
+
+def opened(testee, directory, *names):
+    for name in names:
+        (directory / name).touch()
+    return [testee.get("open", path=str(directory / name))["fd"] for name in names]
+
+
+def kinds(events):
+    return [event["event"] for event in events]

@@ -1,7 +1,7 @@
 """fdspec's own reference in all its layers: messages, descriptors, and transports on a real asyncio loop.
 
-The loop is made by the first transport (asyncio takes longer to import than all the rest), and runs in turns, so that it
-stands still between requests.
+The loop is made by the first transport (asyncio takes longer to import than all the rest), and runs in turns, so that
+it stands still between requests.
 """
 
 import array
@@ -99,6 +99,7 @@ class Reference(TransportAdapter):
 
     def recvmsg(self, fd, sizes, room, control, flags):
         try:
+            room = room if control is None else None
             return shown(message.recvmsg(self.sock(fd), sizes, room, control=control, flags=flags))
         except message.DescriptorsLostError as error:
             lost = error.message
@@ -139,9 +140,9 @@ class Reference(TransportAdapter):
         import asyncio
         import logging
 
-        from fdspec.impls.reference import transport
+        from fdspec.impls.reference import endpoints
 
-        self.transport, self.watch = transport, Watch()
+        self.asynchronous, self.watch = endpoints, Watch()
         self.loop = asyncio.SelectorEventLoop(self.watch)
         self.protocols = protocols(asyncio.Protocol)
         handler = logging.Handler()
@@ -161,10 +162,7 @@ class Reference(TransportAdapter):
 
     def turn(self, wait):
         told = self.told
-        if wait:
-            stop = self.loop.call_later(wait, self.loop.stop)
-        else:
-            stop = self.loop.call_soon(self.loop.stop)
+        stop = self.loop.call_later(wait, self.loop.stop) if wait else self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
         stop.cancel()
         return self.watch.found or self.told != told
@@ -184,14 +182,14 @@ class Reference(TransportAdapter):
             endpoint.failure = task.exception()
             self.happened()
 
-        connecting = self.transport.connect(address, self.factory(lambda: endpoint))
+        connecting = self.asynchronous.connect(address, self.factory(lambda: endpoint))
         endpoint.connecting = self.loop.create_task(connecting)
         endpoint.connecting.add_done_callback(connected)
 
     def server(self, listener, address):
         if self.loop is None:
             self.begin()
-        serving = self.transport.serve(address, self.factory(lambda: self.accepted(listener)))
+        serving = self.asynchronous.serve(address, self.factory(lambda: self.accepted(listener)))
         server = self.loop.run_until_complete(serving)
         listener.opened(server, server._sock.fileno())  # noqa: SLF001 - it has no public name
 
@@ -229,7 +227,7 @@ class Reference(TransportAdapter):
 
 
 def protocols(base):
-    """Return the protocols that tell their endpoint what their transport tells them, by whether they take descriptors."""
+    """Return the protocols that tell their endpoint all that they are told, by whether they take descriptors."""
 
     class PlainReceiver(base):
         def __init__(self, endpoint):

@@ -17,6 +17,10 @@ use serde_json::{json, Map, Value};
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 
+/// The operations that a testee answers only where `hello` declares this capability of the testee as a whole.
+const CAPABILITIES: [(&str, &[&str]); 3] =
+    [("steps", &["steps"]), ("options", &["setopt", "getopt", "shutdown"]), ("listen", &["listen", "accept"])];
+
 /// The compiler that built this testee.
 pub const RUNTIME: &str = env!("FDSPEC_RUSTC");
 
@@ -30,7 +34,13 @@ pub trait Implementation {
 }
 
 /// Answer requests until standard input ends; then exit with 0.
-pub fn serve(hello: Value, implementation: impl Implementation) -> ! {
+///
+/// Where `hello` has no `capabilities` of the testee as a whole, it gets those that this crate answers for every testee;
+/// where it has some, the operations of the others are answered with `unsupported`.
+pub fn serve(mut hello: Value, implementation: impl Implementation) -> ! {
+    if hello["capabilities"].is_null() {
+        hello["capabilities"] = CAPABILITIES.iter().map(|(capability, _)| *capability).collect();
+    }
     let mut testee = Testee { hello, implementation, sockets: Sockets::default(), constants: HashMap::new() };
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut line = Vec::new();
@@ -77,6 +87,12 @@ impl<I: Implementation> Testee<I> {
     /// `earlier`: the replies of the steps before this one; `None` outside of `steps`.
     fn carry_out(&mut self, fields: &Map<String, Value>, earlier: Option<&[Value]>) -> Reply {
         let op = fields.get("op").and_then(Value::as_str).ok_or_else(|| Fault::request("a request has an `op`"))?;
+        if let Some((needed, _)) = CAPABILITIES.iter().find(|(_, operations)| operations.contains(&op)) {
+            let declared = self.hello["capabilities"].as_array().is_some_and(|all| all.iter().any(|one| one == needed));
+            if !declared {
+                return Err(Fault::Unsupported(format!("{op}: the capability {needed} is not declared")));
+            }
+        }
         match (op, earlier) {
             ("steps", None) => return self.steps(fields),
             ("steps", Some(_)) => return Err(Fault::request("steps within steps")),
