@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -52,6 +53,21 @@ def shared(link: Link, fd: int, ours: int) -> bool:
     if outcome is None and link.table.identity(fd) is not None:
         raise Unsupported("platform", "kcmp(2) cannot be used here")
     return bool(outcome)
+
+
+def true_credentials(pid: int) -> bytes:
+    """Return a ``struct ucred`` that is true of process ``pid``, which has this process's user and group.
+
+    Raises `Unsupported` where even true credentials may not be sent: in a user namespace that maps nobody.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        own = struct.pack("iii", os.getpid(), os.getuid(), os.getgid())
+        try:
+            ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, own)])
+        except OSError as fault:
+            raise Unsupported("platform", f"this user may not send true credentials: {fault.strerror}") from None
+    return struct.pack("iii", pid, os.getuid(), os.getgid())
 
 
 def offset(link: Link, fd: int) -> int:

@@ -1,12 +1,10 @@
 """Control messages of the caller's own making, sent through an API that takes them (capability ``ancillary``)."""
 
 import itertools
-import os
 import socket
-import struct
 from pathlib import Path
 
-from fdspec.conformance.checks import drain, peer_option, released
+from fdspec.conformance.checks import drain, peer_option, released, true_credentials
 from fdspec.conformance.peer import rights
 from fdspec.conformance.suite import MAY, MESSAGE, MUST, SHOULD, case
 
@@ -20,8 +18,7 @@ SEVERAL = ("ancillary", "several")
 
 def own_credentials(link):
     """Return a struct ucred that is true of the testee."""
-    facts = Path(f"/proc/{link.testee.pid}").stat()
-    return struct.pack("iii", link.testee.pid, facts.st_uid, facts.st_gid)
+    return true_credentials(link.testee.pid)
 
 
 def ints(*numbers):
@@ -284,7 +281,7 @@ def test_credentials_of_no_process(link, objects):
     """Credentials of a process that cannot exist behind good rights: ESRCH or EPERM, and no reference is kept."""
     pipe = objects.fifo()
     (number,) = link.open(pipe)
-    forged = struct.pack("iii", 2**31 - 1, os.geteuid(), os.getegid())
+    forged = true_credentials(2**31 - 1)
     sent = link.send(b"x", ancillary=[(*RIGHTS, [number]), (*CREDENTIALS, forged)])
     assert sent.failed
     assert sent.errno in {None, "ESRCH", "EPERM"}

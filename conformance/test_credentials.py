@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 
+from fdspec.conformance.checks import true_credentials
 from fdspec.conformance.peer import rights
 from fdspec.conformance.phrases import drop, most, numbers
 from fdspec.conformance.suite import (
@@ -30,7 +31,7 @@ AMPLE = 1024
 
 def credentials():
     """Return an SCM_CREDENTIALS control message that tells the truth about this process."""
-    return (socket.SOL_SOCKET, CREDENTIALS, UCRED.pack(os.getpid(), os.getuid(), os.getgid()))
+    return (socket.SOL_SOCKET, CREDENTIALS, true_credentials(os.getpid()))
 
 
 def receive(link, size, room, control=AMPLE):
@@ -196,7 +197,7 @@ def test_credentials_are_not_glued(link, objects):
     """With SO_PASSCRED plain data of two senders is not glued; descriptors stay with their sender's data."""
     link.option("SOL_SOCKET", "SO_PASSCRED", 1)
     file = objects.file()
-    forged = UCRED.pack(link.testee.pid, os.getuid(), os.getgid())
+    forged = true_credentials(link.testee.pid)
     link.peer.send(b"aa")
     try:
         link.peer.send(b"bb", [file.fd], ancillary=[(socket.SOL_SOCKET, CREDENTIALS, forged)])

@@ -203,8 +203,16 @@ def _options(trial: Trial) -> str:
         flags = trial.flags(fd)
         expect(bool(flags & os.O_NONBLOCK), f"O_NONBLOCK was set, /proc shows the flags {flags:#o}")
         trial.result(Shutdown(fd=fd, how="SHUT_WR"), Empty)
+        expect(kind is SocketType.DGRAM or _ended(peer), "shutdown of SHUT_WR was answered, but the peer sees no end")
     trial.reset()
     return ""
+
+
+def _ended(peer: socket.socket) -> bool:
+    try:
+        return peer.recv(1, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
 
 
 def _listens(trial: Trial) -> str:

@@ -18,6 +18,13 @@ FAULTS = {
     "def reset(self, close): return []": "Reset closes",
     "def reset(self, close): self.drop(); [os.close(fd) for fd in close if fd < 99]; return []": "Reset tells",
     "def setopt(self, *a): pass": "Options are set",
+    "def setopt(self, fd, level, *a): return None if level == 'fcntl' else super().setopt(fd, level, *a)": "O_NONBLOCK was set",
+    "def shutdown(self, *a): pass": "the peer sees no end",
+    "def listen(self, *a): return self.keep(good.socket.socket(1))": "nothing can be connected",
+    "def accept(self, fd): return 0, ''": "number 0 is no open socket",
+    "def hello(self, *a): return dict(super().hello(*a), capabilities=['options', 'listen'])": "steps was answered",
+    "def hello(self, *a): return dict(super().hello(*a), capabilities=['steps', 'listen'])": "setopt was answered",
+    "def hello(self, *a): return dict(super().hello(*a), capabilities=['steps', 'options'])": "listen was answered",
     "def recvmsg(self, *a): d, anc, f, where = super().recvmsg(*a); return d, [(1, 1, [2])], f, where": "its number is true",
     "def recvmsg(self, *a): r = super().recvmsg(*a); os.write(1, b'debugging\\n'); return r": "both ways",
     "def sendmsg(self, fd, b, anc, *r): return super().sendmsg(fd, b, [], *r)": "both ways",
@@ -39,6 +46,14 @@ def test_an_adapter_that_keeps_the_protocol_has_no_error(name):
     assert isinstance(prepared, Prepared)
     found = list(check_adapter(manifest, prepared, lambda _: None))
     assert [one for one in found if one.severity is Severity.ERROR] == []
+    assert len(found) == len(TRIALS)
+
+
+def test_what_is_optional_may_be_left_out(miscreant):
+    found = findings(miscreant("capabilities = []"))
+    assert [one for one in found if one.severity is Severity.ERROR] == []
+    left_out = [one.rule.split()[0] for one in found if one.text == "not offered"]
+    assert left_out == ["Steps", "Steps", "Options", "Listen", "A"]  # the last is: a transport
     assert len(found) == len(TRIALS)
 
 

@@ -447,6 +447,12 @@ def test_every_capability_is_refused_before_the_adapter_sees_it(own):
     ):
         assert need in one.unsupported(op, fd=0, **fields)
     assert one.unsupported("pair", type="stream")
+    assert one.unsupported("steps", steps=[])
+    assert one.unsupported("setopt", fd=0, level="fcntl", option="O_NONBLOCK", value=1)
+    assert one.unsupported("getopt", fd=0, level="SOL_SOCKET", option="SO_TYPE")
+    assert one.unsupported("shutdown", fd=0, how="SHUT_RD")
+    assert one.unsupported("listen", address="@fdspec-bare", type="stream")
+    assert one.unsupported("accept", fd=0)
     assert one.error("sendmsg", fd=0, buffers=["61"], ancillary=rights(0)) == {
         "type": "RuntimeError",
         "message": "never called",

@@ -184,6 +184,7 @@ def test_hello_tells_the_locked_versions(testee: Line, name: str) -> None:
     assert hello["implementation"]["version"] == versions[CRATES[name]]
     assert hello["implementation"]["links"] == {"crate libc": versions["libc"]}
     assert hello["implementation"]["runtime"].startswith("rustc 1.")
+    assert hello["capabilities"] == ["steps", "options", "listen"]
     offer = hello["profiles"]["descriptors"]
     assert ("buffers-in" in offer["capabilities"]) is (name == SYS_UTIL)
     assert {"buffers-out", "empty-out", "plain-out", "many", "single"} <= set(offer["capabilities"])
@@ -194,6 +195,26 @@ def test_hello_tells_the_locked_versions(testee: Line, name: str) -> None:
 )
 def test_what_was_not_declared_is_unsupported(testee: Line, op: str) -> None:
     assert list(testee.ask(op, fd=0, type="stream")) == ["unsupported"]
+
+
+def test_the_crate_refuses_what_the_adapter_leaves_out(binaries: dict[str, Path], tmp_path: Path) -> None:
+    """An adapter whose hello declares one capability of the testee as a whole, and so not the others."""
+    assert binaries, "they come first: their build is found again by this one"
+    crate = tmp_path / "crate"
+    shutil.copytree(CATALOGUE / DRIVER, crate, ignore=shutil.ignore_patterns("target"))
+    for path, old, new in (
+        (crate / "Cargo.toml", '"../../testee/rust"', f'"{CATALOGUE.parent / "testee" / "rust"}"'),
+        (crate / "src" / "main.rs", '        "profiles":', '        "capabilities": ["listen"],\n        "profiles":'),
+    ):
+        assert path.read_text().count(old) == 1
+        path.write_text(path.read_text().replace(old, new))
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path", crate / "Cargo.toml"]
+    target = platformdirs.user_cache_path("fdspec") / "tests" / "left-out"
+    subprocess.run([*command, "--target-dir", target], check=True)
+    with running(target / "release" / DRIVER, tmp_path) as line:
+        for op in ("steps", "setopt", "getopt", "shutdown"):
+            assert "not declared" in line.ask(op, fd=0)["unsupported"]
+        assert line.get("listen", address="@fdspec-rust-left-out", type="stream", backlog=1)
 
 
 @pytest.mark.parametrize(

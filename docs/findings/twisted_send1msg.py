@@ -1,0 +1,114 @@
+"""What goes wrong in `send1msg` and `recv1msg`, the C extension of Twisted 14.0.2, under Python 2.7.
+
+`python2.7 twisted_send1msg.py [SCENARIO]` prints a line for each scenario; the exit code is 0 when all are shown.
+"""
+
+from __future__ import print_function
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+
+from twisted.python.sendmsg import recv1msg, send1msg
+
+SCM_RIGHTS, MSG_TRUNC = 1, 0x20
+
+
+def send(sock, data, *fds):
+    packed = struct.pack("%di" % len(fds), *fds)
+    return send1msg(sock.fileno(), data, 0, [(socket.SOL_SOCKET, SCM_RIGHTS, packed)])
+
+
+def numbers():
+    """Return the numbers that are open, without the listing's own."""
+    return {int(name) for name in os.listdir("/proc/self/fd") if os.path.islink("/proc/self/fd/" + name)}
+
+
+def odd_room():
+    a, b = socket.socketpair()
+    told = []
+    for room in (1, 3):
+        send(a, b"x", *([0] * (room + 1)))
+        before = numbers()
+        ancillary = recv1msg(b.fileno(), 0, 1, 4 * room)[2]
+        told.append((4 * room, sum(len(data) for _, _, data in ancillary), len(numbers() - before)))
+        for fd in numbers() - before:
+            os.close(fd)
+    return told == [(4, 8, 2), (12, 16, 4)], "(cmsg_size, bytes of ancillary data returned, descriptors installed): %r" % told
+
+
+def truncation_over_read():
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    a.send(b"x" * 20000)
+    data = recv1msg(b.fileno(), MSG_TRUNC, 4)[0]
+    shown = len(data) == 20000 and data != b"x" * 20000
+    foreign = sum(char != b"x" for char in data[4:])
+    return shown, "maxsize=4, MSG_TRUNC, a packet of 20000 bytes: %d bytes returned, %d of them never sent" % (len(data), foreign)
+
+
+def holds_the_interpreter_lock():
+    a, b = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        thread = threading.Thread(target=lambda: (time.sleep(0.2), a.send(b"x")))
+        thread.daemon = True
+        thread.start()
+        signal.alarm(2)  # kills the process, if the thread never gets to send
+        recv1msg(b.fileno(), 0, 1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    shown = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+    return shown, "recv1msg on a blocking socket, a thread about to send: ended by %s" % (
+        "SIGALRM, the thread never ran" if shown else "the message"
+    )
+
+
+def memory_error_leaks():
+    ctypes.CDLL(None).mallopt(-3, 65536)  # M_MMAP_THRESHOLD: every block of 64 KiB is a mapping of its own
+    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    data = b"x" * 150000
+    send(a, data, 0)
+    before = numbers()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 250000, hard))  # the buffer fits, its copy does not
+    try:
+        outcome = "%d bytes" % len(recv1msg(b.fileno(), 0, len(data))[0])
+    except MemoryError:
+        outcome = "MemoryError"
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    left = len(numbers() - before)
+    return (outcome, left) == ("MemoryError", 1), "%s, descriptors left open: %d" % (outcome, left)
+
+
+SCENARIOS = {
+    one.__name__.replace("_", "-"): one
+    for one in (odd_room, truncation_over_read, holds_the_interpreter_lock, memory_error_leaks)
+}
+
+
+def main(wanted):
+    unknown = set(wanted) - set(SCENARIOS)
+    if unknown:
+        sys.exit("no such scenario: %s; there are: %s" % (", ".join(sorted(unknown)), ", ".join(sorted(SCENARIOS))))
+    missed = 0
+    for name in wanted or sorted(SCENARIOS):
+        try:
+            shown, words = SCENARIOS[name]()
+        except (OSError, IOError) as fault:  # a kernel without the option, for one
+            shown, words = False, str(fault)
+        missed += not shown
+        print("%s: %s: %s" % (name, "shown" if shown else "not shown", words))
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
