@@ -209,8 +209,9 @@ def _options(trial: Trial) -> str:
 
 
 def _ended(peer: socket.socket) -> bool:
+    peer.setblocking(False)
     try:
-        return peer.recv(1, socket.MSG_DONTWAIT) == b""
+        return peer.recv(1) == b""
     except BlockingIOError:
         return False
 

@@ -103,7 +103,9 @@ def room_taken():
         send_fds(a, b"x", [0])
         before = numbers()
         told.append((*recv_fds(b, 1, 1), len(numbers() - before)))
-    return told == [(b"x", [], 0)] * 2, f"1 sent, room for 1, SO_PASSCRED then SO_TIMESTAMP: returned and installed {told}"
+    return told == [
+        (b"x", [], 0)
+    ] * 2, f"1 sent, room for 1, SO_PASSCRED then SO_TIMESTAMP: returned and installed {told}"
 
 
 def pidfd_leaks():
@@ -116,7 +118,9 @@ def pidfd_leaks():
         left = numbers() - before - set(got)
         told.append([os.readlink(f"/proc/self/fd/{fd}") for fd in left])
         close(left | set(got))
-    return told == [["anon_inode:[pidfd]"]] * 2, f"open beside what was returned, with a descriptor sent and without: {told}"
+    return told == [
+        ["anon_inode:[pidfd]"]
+    ] * 2, f"open beside what was returned, with a descriptor sent and without: {told}"
 
 
 def not_close_on_exec():

@@ -69,7 +69,10 @@ def receive_flags_ignored():
     close(fds)
     waited = waits(socket.recv_fds, b, 3, 1, socket.MSG_DONTWAIT)
     shown = (data, left) == (b"abc", None) and inheritable and waited
-    return shown, f"MSG_PEEK: {data!r}, afterwards {left}; MSG_CMSG_CLOEXEC: inheritable={inheritable}; MSG_DONTWAIT: waited={waited}"
+    return (
+        shown,
+        f"MSG_PEEK: {data!r}, afterwards {left}; MSG_CMSG_CLOEXEC: inheritable={inheritable}; MSG_DONTWAIT: waited={waited}",
+    )
 
 
 def send_flags_ignored():
@@ -87,7 +90,10 @@ def send_flags_ignored():
         a.setblocking(True)
     waited = waits(socket.send_fds, a, [b"x"], [0], socket.MSG_DONTWAIT)
     shown = told == [(2, b"ab"), (2, b"ab")] and waited
-    return shown, f"MSG_OOB on datagram and stream: sent, arrived as plain data {told}; MSG_DONTWAIT, buffer full: waited={waited}"
+    return (
+        shown,
+        f"MSG_OOB on datagram and stream: sent, arrived as plain data {told}; MSG_DONTWAIT, buffer full: waited={waited}",
+    )
 
 
 def address_ignored():
@@ -99,7 +105,10 @@ def address_ignored():
     a, b = pair(socket.SOCK_STREAM)
     sent = socket.send_fds(a, [b"x"], [0], 0, other.getsockname())
     shown = (at_peer, at_address, sent) == (b"x", None, 1)
-    return shown, f"arrived at the connected peer {at_peer!r}, at the address {at_address}; a stream sent {sent} instead of EISCONN"
+    return (
+        shown,
+        f"arrived at the connected peer {at_peer!r}, at the address {at_address}; a stream sent {sent} instead of EISCONN",
+    )
 
 
 def room_taken():
@@ -123,7 +132,9 @@ def pidfd_leaks():
         left = numbers() - before - set(got)
         told.append([os.readlink(f"/proc/self/fd/{fd}") for fd in left])
         close(left | set(got))
-    return told == [["anon_inode:[pidfd]"]] * 2, f"open beside what was returned, with a descriptor sent and without: {told}"
+    return told == [
+        ["anon_inode:[pidfd]"]
+    ] * 2, f"open beside what was returned, with a descriptor sent and without: {told}"
 
 
 SCENARIOS = {

@@ -122,7 +122,10 @@ def several_descriptors():
         lost = type(receiver.lost)
         told.append((receiver.fds, receiver.data, lost is struct.error, len(end(receiver, peer, before))))
     shown = told == [([], b"", True, 2)] * 2
-    return shown, "2 sent, to a receiver and to a plain protocol: (handed over, data, struct.error, still open) %r" % told
+    return (
+        shown,
+        "2 sent, to a receiver and to a plain protocol: (handed over, data, struct.error, still open) %r" % told,
+    )
 
 
 def other_control_message():
@@ -155,7 +158,10 @@ def pidfd_leaks():
     turn(lambda: receiver.data)
     told = len(receiver.fds)
     left = end(receiver, peer, before)
-    return (told, left) == (1, ["anon_inode:[pidfd]"]), "1 sent, handed over %d, still open afterwards %r" % (told, left)
+    return (told, left) == (1, ["anon_inode:[pidfd]"]), "1 sent, handed over %d, still open afterwards %r" % (
+        told,
+        left,
+    )
 
 
 def ctrunc_ignored():
@@ -218,7 +224,11 @@ def error_without_errno():
     lost = receiver.lost
     end(receiver, peer, before)
     shown = lost is not None and getattr(lost, "osError", None) is None and not lost.args and not TOLD
-    return shown, "descriptor 900, which is not open: %r %s, logged %r: neither EBADF nor the number" % (lost, lost, TOLD)
+    return shown, "descriptor 900, which is not open: %r %s, logged %r: neither EBADF nor the number" % (
+        lost,
+        lost,
+        TOLD,
+    )
 
 
 SCENARIOS = {

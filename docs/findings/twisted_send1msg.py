@@ -40,7 +40,10 @@ def odd_room():
         told.append((4 * room, sum(len(data) for _, _, data in ancillary), len(numbers() - before)))
         for fd in numbers() - before:
             os.close(fd)
-    return told == [(4, 8, 2), (12, 16, 4)], "(cmsg_size, bytes of ancillary data returned, descriptors installed): %r" % told
+    return told == [
+        (4, 8, 2),
+        (12, 16, 4),
+    ], "(cmsg_size, bytes of ancillary data returned, descriptors installed): %r" % told
 
 
 def truncation_over_read():
@@ -49,7 +52,10 @@ def truncation_over_read():
     data = recv1msg(b.fileno(), MSG_TRUNC, 4)[0]
     shown = len(data) == 20000 and data != b"x" * 20000
     foreign = sum(char != b"x" for char in data[4:])
-    return shown, "maxsize=4, MSG_TRUNC, a packet of 20000 bytes: %d bytes returned, %d of them never sent" % (len(data), foreign)
+    return shown, "maxsize=4, MSG_TRUNC, a packet of 20000 bytes: %d bytes returned, %d of them never sent" % (
+        len(data),
+        foreign,
+    )
 
 
 def holds_the_interpreter_lock():
@@ -78,13 +84,17 @@ def memory_error_leaks():
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 250000, hard))  # the buffer fits, its copy does not
-    try:
-        outcome = "%d bytes" % len(recv1msg(b.fileno(), 0, len(data))[0])
-    except MemoryError:
-        outcome = "MemoryError"
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    outcome = "MemoryError"
+    for allowed in range(0, 1 << 20, 1 << 14):  # until the buffer can be had and its copy cannot: the message is taken
+        resource.setrlimit(resource.RLIMIT_AS, (used + allowed, hard))
+        try:
+            outcome = "%d bytes" % len(recv1msg(b.fileno(), socket.MSG_DONTWAIT, len(data))[0])
+        except MemoryError:
+            pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        if outcome != "MemoryError" or numbers() != before:
+            break
     left = len(numbers() - before)
     return (outcome, left) == ("MemoryError", 1), "%s, descriptors left open: %d" % (outcome, left)
 

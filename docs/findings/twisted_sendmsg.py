@@ -26,7 +26,10 @@ def odd_room():
         told.append((4 * room, got, len(numbers() - before)))
         for fd in numbers() - before:
             os.close(fd)
-    return told == [(4, 8, 2), (12, 16, 4)], f"(cmsgSize, bytes of ancillary data returned, descriptors installed): {told}"
+    return told == [
+        (4, 8, 2),
+        (12, 16, 4),
+    ], f"(cmsgSize, bytes of ancillary data returned, descriptors installed): {told}"
 
 
 SCENARIOS = {"odd-room": odd_room}

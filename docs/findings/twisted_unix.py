@@ -106,7 +106,10 @@ def callback_raises():
     turn(lambda: receiver.lost is not None)
     told, lost = len(receiver.fds), receiver.lost
     left = end(receiver, peer, before)
-    return (told, len(left)) == (1, 2), f"3 sent, callbacks {told}, the end {lost!r}, still open and never handed over {len(left)}"
+    return (told, len(left)) == (
+        1,
+        2,
+    ), f"3 sent, callbacks {told}, the end {lost!r}, still open and never handed over {len(left)}"
 
 
 def callback_loses_connection():
@@ -118,7 +121,10 @@ def callback_loses_connection():
     turn(lambda: receiver.lost is not None)
     told, lost = len(receiver.fds), receiver.lost
     left = end(receiver, peer, before)
-    return (told, len(left)) == (1, 1), f"2 sent, callbacks {told}, the end {lost!r}, logged {TOLD}, never handed over {len(left)}"
+    return (told, len(left)) == (
+        1,
+        1,
+    ), f"2 sent, callbacks {told}, the end {lost!r}, logged {TOLD}, never handed over {len(left)}"
 
 
 def ctrunc_ignored():
@@ -131,7 +137,10 @@ def ctrunc_ignored():
     data, told, lost, logged = receiver.data, receiver.fds, receiver.lost, list(TOLD)
     end(receiver, peer, before)
     shown = bool(flags & socket.MSG_CTRUNC) and (data, told, lost, logged) == (b"x", [], None, [])
-    return shown, f"2 sent, no number free, MSG_CTRUNC set: data {data!r}, descriptors {told}, error {lost}, logged {logged}"
+    return (
+        shown,
+        f"2 sent, no number free, MSG_CTRUNC set: data {data!r}, descriptors {told}, error {lost}, logged {logged}",
+    )
 
 
 def not_close_on_exec():
@@ -171,7 +180,10 @@ def number_reused_while_queued():
         os.close(got[0])
         os.close(fd)
     end(receiver, peer, before)
-    return arrived == other != meant, f"queued inode {meant}, closed, its number taken by inode {other}: the peer got inode {arrived}"
+    return (
+        arrived == other != meant,
+        f"queued inode {meant}, closed, its number taken by inode {other}: the peer got inode {arrived}",
+    )
 
 
 def error_without_errno():

@@ -57,7 +57,8 @@ def switch_on(sock, options):
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, value)
         except OSError as error:
-            assert error.errno == errno.ENOPROTOOPT  # an older kernel, which delivers nothing of the kind
+            if error.errno != errno.ENOPROTOOPT:  # an older kernel, which delivers nothing of the kind
+                raise
 
 
 @contextlib.contextmanager
@@ -184,7 +185,7 @@ def test_room_without_limit(unleaking, pair, files):
 @pytest.mark.parametrize("bad", [{"sizes": -1}, {"sizes": [1, -1]}, {"room": -1}, {"control": -1}])
 def test_a_negative_size(stream, bad):
     stream[0].send(b"x")
-    with pytest.raises(ValueError, match="negative|room|invalid"):
+    with pytest.raises(ValueError, match=r"negative|room|invalid"):
         recvmsg(stream[1], **{"sizes": 1, **bad})
     assert stream[1].recv(1) == b"x"
 

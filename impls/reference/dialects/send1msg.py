@@ -36,12 +36,18 @@ def send1msg(
     """
     if ancillary is None:
         ancillary = []
+    _require_ints(fd, flags)
+    memoryview(data).release()
     if not isinstance(ancillary, list):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
         raise TypeError(f"send1msg argument 3 expected list, got {type(ancillary).__name__}")
     items = list(ancillary)
     for item in items:
         if not isinstance(item, tuple):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
             raise TypeError(f"send1msg argument 3 expected list of tuple, got list containing {type(item).__name__}")
+        if len(item) != 3:  # pyright: ignore[reportUnnecessaryComparison] - callers without types
+            raise TypeError(f"a control message is (level, type, data), not a tuple of {len(item)}")
+        _require_ints(*item[:2])
+        memoryview(item[2]).release()
     with _borrowed(fd) as sock:
         return _sendmsg(sock, [data], (), items, flags)
 
@@ -52,6 +58,7 @@ def recv1msg(fd: int, flags: int = 0, maxsize: int = 8192, cmsg_size: int = 4096
     `maxsize` counts bytes of data, `cmsg_size` those of a control message's data. Raises OverflowError when the latter
     is too large for a socklen_t, OSError as recvmsg(2) does.
     """
+    _require_ints(fd, flags, maxsize, cmsg_size)
     control = socket.CMSG_SPACE(cmsg_size)
     with _borrowed(fd) as sock:
         message = _recvmsg(sock, maxsize, None, control=control, flags=flags, truncation=Truncation.KEEP)
@@ -60,15 +67,21 @@ def recv1msg(fd: int, flags: int = 0, maxsize: int = 8192, cmsg_size: int = 4096
 
 def getsockfam(fd: int) -> int:
     """Return the address family of the socket with the number `fd`. Raises OSError when it is none."""
+    _require_ints(fd)
     with _borrowed(fd) as sock:
         return sock.family
+
+
+def _require_ints(*values: object) -> None:
+    """Raise TypeError before anything else happens, as the ancestor does."""
+    for value in values:
+        if not isinstance(value, int):
+            raise TypeError(f"an integer is required, got {type(value).__name__}")
 
 
 @contextmanager
 def _borrowed(fd: int) -> Generator[socket.socket]:
     """Give a socket object for the number, with the number's own O_NONBLOCK and nothing of the socket changed."""
-    if not isinstance(fd, int):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
-        raise TypeError(f"fd is an int, not {type(fd).__name__}")
     number = os.dup(fd)
     try:
         blocking = os.get_blocking(number)

@@ -1,0 +1,235 @@
+"""The page of findings is true: its scripts show what they say, and the suite fails what it lists, nothing else."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fdspec.conformance.suite import load_suite
+from fdspec.impls import registry
+from fdspec.impls.setup import Unavailable, cache, prepare
+
+FINDINGS = Path(__file__).parents[2] / "docs" / "findings"
+CATALOGUE = registry.CATALOGUE
+CRATES = {"rust-virtio-driver": "virtio-driver", "rust-vmm-sys-util": "vmm-sys-util"}
+ANY_PYTHON = {"python-recipe"}
+"""What does not depend on the version of Python, though it is told as the implementation's."""
+OF_THE_INTERPRETER = ("python-socket", "python-socket-fds")
+"""What is part of Python itself is compared under one release only, the one that the page speaks of."""
+CLEAN = ("reference", "python-socket")
+OTHERS = () if sys.version_info[:2] == (3, 11) else OF_THE_INTERPRETER
+LINE = re.compile(r"(?P<name>[a-z0-9-]+): (?P<verdict>shown|not shown): .+")
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one implementation: its release, its script, and of each scenario the ids of its cases."""
+
+    release: str
+    script: Path
+    scenarios: dict[str, tuple[str, ...]]
+
+    @property
+    def cases(self) -> set[str]:
+        return {case for cases in self.scenarios.values() for case in cases}
+
+
+def parse(text: str) -> dict[str, Section]:
+    """Read the page. Raises ValueError where it is not of the form that it must have."""
+    found = {}
+    for part in re.split(r"^## (?=`)", text, flags=re.MULTILINE)[1:]:
+        head, *items = re.split(r"^### ", part, flags=re.MULTILINE)
+        name = head.split("`")[1]
+        facts = re.search(
+            r"^Release: `(?P<release>[^`]+)`\. Script: \[[^]]+\]\((?P<script>[^)]+)\)\.$", head, re.MULTILINE
+        )
+        if facts is None:
+            raise ValueError(f"{name}: no line 'Release: `...`. Script: [...](...).'")
+        scenarios = dict(_scenario(name, item) for item in items)
+        if name in found or len(scenarios) != len(items) or not items:
+            raise ValueError(f"{name}: it stands there twice, or one of its scenarios does, or it has none")
+        found[name] = Section(facts["release"], FINDINGS / facts["script"], scenarios)
+    return found
+
+
+def _scenario(implementation: str, item: str) -> tuple[str, tuple[str, ...]]:
+    title, _, text = item.partition("\n")
+    paragraphs = [" ".join(one.split()) for one in text.strip().split("\n\n")]
+    kind = re.match(r"(Defect|Debatable)(?P<none>, no case)?\. ", paragraphs[0])
+    listed = re.fullmatch(r"Cases: (?:(?P<none>none)|`[^`]+`(?:, `[^`]+`)*)\.", paragraphs[-1])
+    if kind is None or listed is None or bool(kind["none"]) != bool(listed["none"]):
+        raise ValueError(
+            f"{implementation}, {title}: 'Defect.' or 'Debatable.' first, 'Cases: ...' last, 'no case' where none"
+        )
+    return title.strip(), tuple(re.findall(r"`([^`]+)`", paragraphs[-1]))
+
+
+def differences(listed: set[str], bad: set[str], known: Iterable[str]) -> list[str]:
+    """Say what is wrong when ``listed`` cases were expected to fail and ``bad`` ones did."""
+    unknown = listed - set(known)
+    return [
+        *(f"{case}: listed, and there is no such case" for case in sorted(unknown)),
+        *(f"{case}: listed, and it does not fail" for case in sorted(listed - bad - unknown)),
+        *(f"{case}: fails, and is not listed" for case in sorted(bad - listed)),
+    ]
+
+
+PAGE = parse((FINDINGS / "index.md").read_text(encoding="utf-8"))
+LISTED = [name for name in PAGE if name not in OTHERS]
+TESTED = [name for name in registry.ids() if name not in OTHERS]
+
+
+@functools.cache
+def prepared(name: str):
+    """Return how the implementation is started, or the reason why it cannot be had here."""
+    found = prepare(registry.find(name))
+    if isinstance(found, Unavailable) and not found.reason.startswith("needs "):
+        raise AssertionError(f"{name}: {found.reason}\n{found.words}")
+    return found
+
+
+def had(name: str):
+    """Return how the implementation is started. A machine without its language is no fault of the page."""
+    found = prepared(name)
+    if isinstance(found, Unavailable):
+        pytest.skip(f"{name} {found.reason}")
+    return found
+
+
+def program(name: str) -> list[str | Path]:
+    """Return the command that shows the findings of an implementation, under its own interpreter."""
+    if name not in CRATES:
+        return [had(name).python, PAGE[name].script]
+    had(name)
+    target = cache() / "findings" / "cargo"
+    command = ["cargo", "build", "--release", "--locked", "--quiet"]
+    command += ["--manifest-path", FINDINGS / "rust" / "Cargo.toml", "--target-dir", target]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    return [target / "release" / "fdspec-findings", name]
+
+
+def show(name: str, *scenarios: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [*program(name), *scenarios]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_every_scenario_is_shown_by_plain_calls(name):
+    done = show(name)
+    lines = [LINE.fullmatch(line) for line in done.stdout.splitlines()]
+    assert all(lines), done.stdout
+    assert [line[0] for line in lines if line["verdict"] != "shown"] == [], done.stdout
+    assert {line["name"] for line in lines} == set(PAGE[name].scenarios)
+    assert len(lines) == len(PAGE[name].scenarios)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_scenario_can_be_asked_for_alone_and_an_unknown_one_is_refused(name):
+    wanted = list(PAGE[name].scenarios)[-1]
+    done = show(name, wanted)
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [wanted]
+    assert done.returncode == 0
+    refused = show(name, "no-such-scenario")
+    assert refused.returncode != 0
+    assert "no such scenario: no-such-scenario" in refused.stderr
+    assert refused.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """What one run over all implementations that can be had found."""
+    out = tmp_path_factory.mktemp("findings") / "out"
+    command = [Path(sys.executable).with_name("fdspec"), "run", "-n", "2", "--out", out]
+    for name in TESTED:
+        command += [] if isinstance(prepared(name), Unavailable) else ["-i", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return [json.loads(line) for line in (out / "records.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_the_suite_fails_what_is_listed_and_nothing_else(name, records):
+    had(name)
+    verdicts = [one for one in records if one["record"] == "verdict" and one["implementation"] == name]
+    assert len(verdicts) > 50
+    bad = {one["case"]: one for one in verdicts if one["verdict"] not in {"pass", "unsupported"}}
+    wrong = differences(PAGE[name].cases if name in PAGE else set(), set(bad), load_suite().cases)
+    seen = {case: f"{one['verdict']}: {one.get('observed', '')[:200]}" for case, one in bad.items()}
+    assert not wrong, "\n".join(
+        [*wrong, *(f"{case}: {seen[case]}" for case in seen if any(case in line for line in wrong))]
+    )
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_the_release_on_the_page_is_the_one_that_was_tested(name, records):
+    had(name)
+    [version] = [one["version"] for one in records if one["record"] == "implementation" and one["id"] == name]
+    release = PAGE[name].release
+    assert version == release or name in ANY_PYTHON or version.startswith(release + ".")
+
+
+def test_every_implementation_has_a_section_or_is_said_to_fail_nothing():
+    assert {*PAGE, *CLEAN} == set(registry.ids())
+    assert not set(PAGE) & set(CLEAN)
+    text = (FINDINGS / "index.md").read_text(encoding="utf-8")
+    assert f"{' and '.join(f'`{name}`' for name in CLEAN)} fail nothing." in text
+
+
+def test_every_script_belongs_to_a_section():
+    scripts = {section.script for section in PAGE.values()}
+    assert scripts == {*FINDINGS.glob("*.py"), FINDINGS / "rust" / "src" / "main.rs"}
+
+
+@pytest.mark.parametrize("name", CRATES)
+def test_the_script_in_rust_is_locked_to_the_releases_that_are_tested(name):
+    def locked(path: Path) -> dict[str, str]:
+        packages = tomllib.loads(path.read_text(encoding="utf-8"))["package"]
+        return {one["name"]: one["version"] for one in packages if one["name"] in {CRATES[name], "libc"}}
+
+    ours = locked(FINDINGS / "rust" / "Cargo.lock")
+    assert ours == locked(CATALOGUE / name / "Cargo.lock")
+    assert ours[CRATES[name]] == PAGE[name].release
+
+
+def test_what_differs_is_told_by_case():
+    assert differences({"a", "b"}, {"a", "b"}, ["a", "b", "c"]) == []
+    assert differences({"a", "x"}, {"b"}, ["a", "b", "c"]) == [
+        "x: listed, and there is no such case",
+        "a: listed, and it does not fail",
+        "b: fails, and is not listed",
+    ]
+
+
+GOOD = "## `one`\n\nRelease: `1`. Script: [a.py](a.py).\n\n### x\n\nDefect. So.\n\nCases: `a`, `b`.\n"
+
+
+def test_the_page_is_read_strictly():
+    assert parse(GOOD) == {"one": Section("1", FINDINGS / "a.py", {"x": ("a", "b")})}
+    none = GOOD.replace("Defect.", "Defect, no case.").replace("`a`, `b`", "none")
+    assert parse(none)["one"].scenarios == {"x": ()}
+    faults = [
+        GOOD.replace("Release", "Version"),
+        GOOD.replace("Cases: ", "Ids: "),
+        GOOD.replace("`a`, `b`", "none"),
+        GOOD.replace("Defect. ", ""),
+        GOOD.split("### x")[0],
+        GOOD + GOOD,
+        GOOD + "\n### x\n\nDefect. So.\n\nCases: `c`.\n",
+    ]
+    for text in faults:
+        with pytest.raises(ValueError, match="one"):
+            parse(text)
