@@ -12,8 +12,16 @@ import pytest
 SCRIPT = Path(sys.executable).with_name("fdspec")
 
 
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory):
+    """The suite's compiled form, which is the same for every test; each test has its own cache of all else."""
+    return tmp_path_factory.mktemp("bytecode")
+
+
 @pytest.fixture
-def environment(tmp_path):
+def environment(tmp_path, bytecode):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "bytecode").symlink_to(bytecode)
     return {**os.environ, "FDSPEC_CACHE": str(tmp_path / "cache"), "COLUMNS": "100"}
 
 

@@ -1,6 +1,6 @@
 """Run Twisted's own tests of sendmsg on the reference: a program, started by test_twisted_suites.py.
 
-Usage: python foreign_twisted.py RESULT_FILE MODULE... Puts the reference's functions in the place of those of
+Usage: python foreign_twisted.py reference|unchanged RESULT_FILE MODULE... Puts the reference's functions in the place of those of
 twisted.python.sendmsg, before anything of Twisted uses them, runs the test modules with trial's machinery on Twisted's
 own reactors, and writes what each test did as JSON. Processes that a test starts (Python, with this folder on its path)
 get the same treatment from a sitecustomize module that this program writes, and leave a line each in a log.
@@ -96,17 +96,17 @@ def open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def main(result: str, *modules: str) -> None:
+def main(mode: str, result: str, *modules: str) -> None:
     children = Path.cwd() / "children.log"
     children.touch()
-    beside = Path.cwd() / "for-children"
-    beside.mkdir()
-    (beside / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
-    os.environ[CHILD_LOG] = str(children)
-    sys.path.insert(0, str(beside))
-
     calls: collections.Counter[str] = collections.Counter()
-    install(lambda name: calls.update((name,)))
+    if mode == "reference":
+        beside = Path.cwd() / "for-children"
+        beside.mkdir()
+        (beside / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
+        os.environ[CHILD_LOG] = str(children)
+        sys.path.insert(0, str(beside))
+        install(lambda name: calls.update((name,)))
     import twisted
     from twisted.trial import runner
 
