@@ -27,7 +27,7 @@ report: $(VENV)/.base ## Test every implementation that can be had here, and wri
 	if [ "$$code" -gt 1 ]; then $(SAY) "the run ended with exit code $$code" >&2; exit "$$code"; fi
 
 test: $(VENV)/.dev browser ## Run the tests of fdspec itself; ARGS go to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check
@@ -72,6 +72,7 @@ $(BIN)/python:
 $(VENV)/.base: pyproject.toml | $(BIN)/python
 	@$(SAY) 'installing fdspec and what it needs'
 	$(PIP) install -e '.[impls]'
+	$(BIN)/python -m compileall -q cli conformance fuzz impls/*.py impls/protocol impls/reference reports
 	mkdir -p $(VENV)/checkout
 	ln -sfn ../.. $(VENV)/checkout/fdspec
 	touch $@

@@ -98,7 +98,7 @@ def send_flags_ignored():
 
 def address_ignored():
     other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    other.bind("\0finding-%d" % os.getpid())
+    other.bind(f"\0finding-{os.getpid()}")
     a, b = pair(socket.SOCK_DGRAM)
     socket.send_fds(a, [b"x"], [0], 0, other.getsockname())
     at_peer, at_address = there(b), there(other)

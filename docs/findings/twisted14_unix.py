@@ -112,33 +112,26 @@ def no_free_numbers():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def fatal(kind, option, *fds):
+    """Return what came of a message: what was handed over, the data, whether struct.error ended it, how many are open."""
+    receiver, peer = connect(kind, option)
+    before = numbers()
+    send(peer, b"x", *fds) if fds else peer.send(b"x")
+    turn(lambda: receiver.lost is not None)
+    lost = type(receiver.lost)
+    return receiver.fds, receiver.data, lost is struct.error, len(end(receiver, peer, before))
+
+
 def several_descriptors():
-    told = []
-    for kind in (Receiver, Plain):
-        receiver, peer = connect(kind)
-        before = numbers()
-        send(peer, b"x", 0, 0)
-        turn(lambda: receiver.lost is not None)
-        lost = type(receiver.lost)
-        told.append((receiver.fds, receiver.data, lost is struct.error, len(end(receiver, peer, before))))
-    shown = told == [([], b"", True, 2)] * 2
-    return (
-        shown,
-        "2 sent, to a receiver and to a plain protocol: (handed over, data, struct.error, still open) %r" % told,
-    )
+    told = [fatal(kind, None, 0, 0) for kind in (Receiver, Plain)]
+    words = "2 sent, to a receiver and to a plain protocol: (handed over, data, struct.error, still open) %r" % told
+    return told == [([], b"", True, 2)] * 2, words
 
 
 def other_control_message():
-    told = []
-    for fds in ([0], []):
-        receiver, peer = connect(option=SO_PASSCRED)
-        before = numbers()
-        send(peer, b"x", *fds) if fds else peer.send(b"x")
-        turn(lambda: receiver.lost is not None)
-        lost = type(receiver.lost)
-        told.append((receiver.fds, receiver.data, lost is struct.error, len(end(receiver, peer, before))))
-    shown = told == [([], b"", True, 1), ([], b"", True, 0)]
-    return shown, "SO_PASSCRED, 1 sent and none: (handed over, data, struct.error, still open) %r" % told
+    told = [fatal(Receiver, SO_PASSCRED, *fds) for fds in ([0], [])]
+    words = "SO_PASSCRED, 1 sent and none: (handed over, data, struct.error, still open) %r" % told
+    return told == [([], b"", True, 1), ([], b"", True, 0)], words
 
 
 def pidfd_is_taken_for_a_descriptor():

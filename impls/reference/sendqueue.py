@@ -3,16 +3,18 @@
 The rules, for `transport`:
 
 - descriptors go out first in, first out, each with a byte of its own at the least: no two begin at the same byte;
-- a descriptor belongs to what is written after it. It goes out with the first byte that was written after it was
-  queued and that no earlier descriptor has taken, and waits until there is one;
-- descriptors queued in a row go out only when there is a byte for each of them; bytes that were written before them
-  don't wait, bytes written after them do;
-- when no more will be written (`finish`), descriptors still without a byte behind them go with the last ones before
-  them. When there are more descriptors than bytes, nothing of it goes out at all: `DescriptorOverrunError`.
+- a descriptor goes out no later than with the first byte that was written after it was queued (and that no earlier
+  descriptor has taken). As long as nothing was written after it, it goes with the last unsent bytes before it, and
+  waits when there are none;
+- with more descriptors than unsent bytes, descriptors queued in a row go out only when there is a byte for each of
+  them. Bytes that were written before them don't wait then, bytes written after them do;
+- when no more will be written (`finish`) and there still are more descriptors than bytes, nothing of it goes out at
+  all: `DescriptorOverrunError`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections import deque
 from collections.abc import Sequence
@@ -58,23 +60,21 @@ class Chunk:
     descriptor: Descriptor | None
 
 
-def plan(marks: Sequence[int], head: int, tail: int, *, final: bool = False) -> tuple[list[int], int]:
+def plan(marks: Sequence[int], head: int, tail: int) -> tuple[list[int], int]:
     """Return the bytes with which the first descriptors go out now, and where to stop sending.
 
     Offsets count from the beginning of the stream: `marks` is how much had been written when each descriptor was
-    queued, the bytes from `head` to `tail` are unsent. With `final` there are at least as many bytes as descriptors.
+    queued, the bytes from `head` to `tail` are unsent.
     """
     places: list[int] = []
     free = head
     for mark in marks:
         places.append(max(mark, free))
         free = places[-1] + 1
-    if final:
-        first = tail - len(places)
-        return [min(place, first + index) for index, place in enumerate(places)], tail
+    last = tail - len(places)
+    if last >= head:
+        return [min(place, last + index) for index, place in enumerate(places)], tail
     ready = sum(place < tail for place in places)
-    if ready == len(places):
-        return places, tail
     while ready and marks[ready - 1] == marks[ready]:
         ready -= 1
     return places[:ready], min(places[ready], tail)
@@ -119,13 +119,12 @@ class SendQueue:
             text = f"{unsent.descriptors} descriptors are queued with {unsent.size} bytes to carry them: one byte each"
             raise DescriptorOverrunError(errno.EINVAL, text, unsent)
         self._final = True
-        self._stale = True
 
     def next(self) -> Chunk | None:
         """Return what to send next; None when there is nothing, or when what there is has to wait for more data."""
         if self._stale:
             marks = [mark for mark, _ in self._descriptors]
-            places, self._stop = plan(marks, self._head, self._head + len(self._data), final=self._final)
+            places, self._stop = plan(marks, self._head, self._head + len(self._data))
             self._places = deque(places)
             self._stale = False
         if self._head >= self._stop:
@@ -142,7 +141,7 @@ class SendQueue:
         """Take `size` bytes of the last `next` off, and its descriptor if that is at least one."""
         if size and self._places and self._places[0] == self._head:
             self._places.popleft()
-            self._descriptors.popleft()[1].close()
+            self._drop_first()
         self._head += size
         del self._data[:size]
 
@@ -154,5 +153,10 @@ class SendQueue:
         self._stop = self._head
         self._stale = False
         while self._descriptors:
-            self._descriptors.popleft()[1].close()
+            self._drop_first()
         return unsent
+
+    def _drop_first(self) -> None:
+        """Close the first descriptor; what close says of the file behind it (EIO) is not this connection's affair."""
+        with contextlib.suppress(OSError):
+            self._descriptors.popleft()[1].close()

@@ -124,7 +124,7 @@ class UnixTransport(asyncio.Transport):
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
         self._writing_paused = False
         self._reading = self._reading_paused = False
-        self._made = self._closing = self._breaking = self._lost = self._writer_on = False
+        self._closing = self._breaking = self._lost = self._writer_on = False
         self._flush_handle: asyncio.Handle | None = None
         self.unsent = Unsent()
         """What was queued and dropped when the connection ended."""
@@ -268,10 +268,7 @@ class UnixTransport(asyncio.Transport):
     # Receiving
 
     def _start(self, ready: asyncio.Future[None] | None) -> None:
-        if self._lost:
-            _settle(ready)
-            return
-        self._made = True
+        """Tell the protocol of the connection, also of one that has ended by now: made and lost come in pairs."""
         try:
             self._protocol.connection_made(self)
         except Exception as error:  # noqa: BLE001 - as in _tell
@@ -422,8 +419,7 @@ class UnixTransport(asyncio.Transport):
 
     def _report_end(self, error: Exception | None) -> None:
         try:
-            if self._made:
-                self._protocol.connection_lost(error)
+            self._protocol.connection_lost(error)
         finally:
             self._closed = True
             self._sock.close()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for loopkit, which the test modules here share
 
 TYPES = [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET]
 
@@ -46,7 +51,6 @@ def table() -> Callable[[], set[int]]:
     """Return what gives the open descriptors of this process."""
 
     def numbers() -> set[int]:
-        gc.collect()
         with os.scandir("/proc/self/fd") as listing:
             seen = {int(entry.name) for entry in listing}
         return {number for number in seen if is_open(number)}  # without the one that listed them
@@ -59,6 +63,8 @@ def unleaking(table) -> Iterator[None]:
     """Fail when other descriptors are open after the test than before. To be asked for before what cleans up itself."""
     before = table()
     yield
+    if table() != before:
+        gc.collect()  # cycles, which pytest and asyncio make of frames and handles
     assert table() == before
 
 
@@ -79,3 +85,17 @@ def identity(number: int) -> tuple[int, int]:
 def identities() -> Callable[..., list[tuple[int, int]]]:
     """Return what gives device and inode of descriptors, numbers or objects."""
     return lambda items: [identity(item if isinstance(item, int) else item.fileno()) for item in items]
+
+
+@pytest.fixture(scope="session")
+def say(request) -> Callable[[str], None]:
+    """Return what writes a line for whoever runs the tests to see, captured or not (and nothing on an xdist worker)."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+
+    def write(line: str) -> None:
+        if reporter is not None:
+            with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+                reporter.write_line(f"\n{line}")
+
+    return write

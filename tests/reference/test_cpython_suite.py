@@ -60,7 +60,7 @@ NOT_APPLICABLE = {
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, say):
     if importlib.util.find_spec("test") is None or importlib.util.find_spec("test.test_socket") is None:
         pytest.fail(
             f"{sys.executable} has no package 'test', so CPython's suite cannot judge the reference: "
@@ -73,8 +73,8 @@ def report(tmp_path_factory):
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(result.read_text(encoding="utf-8"))
     counts = collections.Counter(outcome for _, outcome, _ in found["outcomes"])
-    print(
-        f"\nCPython {'.'.join(map(str, found['python']))}: {found['found']} tests, {dict(counts)}, calls {found['calls']}"
+    say(
+        f"CPython {'.'.join(map(str, found['python']))}: {found['found']} tests, {dict(counts)}, calls {found['calls']}"
     )
     return found
 

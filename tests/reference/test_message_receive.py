@@ -1,11 +1,9 @@
 """`message.recvmsg`: exact room, truncation, other control messages, flags, buffers, and no descriptor left behind."""
 
 import array
-import contextlib
 import errno
 import fcntl
 import os
-import resource
 import signal
 import socket
 import struct
@@ -23,6 +21,7 @@ from fdspec.impls.reference.message import (
     recvmsg_into,
     sendmsg,
 )
+from loopkit import free_numbers
 
 # Options that put control messages beside the descriptors, and the types of those messages.
 PASSCRED, PASSSEC, TIMESTAMP, TIMESTAMPNS, TIMESTAMPING, PASSPIDFD, INQ = 16, 34, 29, 35, 37, 76, 84
@@ -59,24 +58,6 @@ def switch_on(sock, options):
         except OSError as error:
             if error.errno != errno.ENOPROTOOPT:  # an older kernel, which delivers nothing of the kind
                 raise
-
-
-@contextlib.contextmanager
-def free_numbers(count):
-    """Leave this process `count` free descriptor numbers."""
-    old = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fillers = []
-    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    while (filler := os.dup(0)) <= highest:
-        fillers.append(filler)
-    os.close(filler)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + count, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, old)
-        for filler in fillers:
-            os.close(filler)
 
 
 @pytest.mark.parametrize("options", BESIDE, ids=told)

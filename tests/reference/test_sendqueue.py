@@ -18,24 +18,20 @@ from hypothesis import strategies as st
         ([0], 0, 5, ([0], 5)),
         ([0, 0], 0, 1, ([], 0)),  # two for one byte: neither goes
         ([0, 0], 0, 2, ([0, 1], 2)),
-        ([5], 0, 5, ([], 5)),  # what was written before does not wait
+        ([5], 0, 5, ([4], 5)),  # nothing behind it: it goes with the last byte
         ([5], 0, 6, ([5], 6)),
-        ([0, 3], 0, 3, ([0], 3)),
-        ([0, 1, 1], 0, 2, ([0], 1)),  # the byte behind the two waits with them
-        ([0, 0, 1, 1], 0, 3, ([0, 1], 2)),  # the second pair would need bytes 2 and 3
+        ([5], 5, 5, ([], 5)),
+        ([4, 4], 0, 4, ([2, 3], 4)),
+        ([0, 4], 0, 4, ([0, 3], 4)),
+        ([2, 2], 0, 5, ([2, 3], 5)),
+        ([2, 2, 2], 0, 2, ([], 2)),  # what was written before three that are too many does not wait
+        ([0, 1, 1], 0, 2, ([0], 1)),  # the byte behind two that are too many waits with them
+        ([0, 0, 1, 1], 0, 3, ([0, 1], 2)),
         ([2], 4, 6, ([4], 6)),
     ],
 )
 def test_plan(marks, head, tail, expected):
     assert plan(marks, head, tail) == expected
-
-
-@pytest.mark.parametrize(
-    ("marks", "tail", "expected"),
-    [([4], 4, [3]), ([4, 4], 4, [2, 3]), ([0, 4], 4, [0, 3]), ([0, 0, 0], 3, [0, 1, 2]), ([2, 2], 5, [2, 3])],
-)
-def test_plan_of_the_end(marks, tail, expected):
-    assert plan(marks, 0, tail, final=True) == (expected, tail)
 
 
 @st.composite
@@ -46,28 +42,23 @@ def situations(draw):
     return marks, head, tail
 
 
-@given(situations(), st.booleans())
-def test_plan_keeps_its_promises(situation, final):
+@given(situations())
+def test_plan_keeps_its_promises(situation):
     marks, head, tail = situation
-    if final and len(marks) > tail - head:
-        return
-    places, stop = plan(marks, head, tail, final=final)
+    places, stop = plan(marks, head, tail)
     assert places == sorted(set(places)), "each with a byte of its own, in order"
-    assert all(head <= place < tail for place in places)
+    assert all(head <= place < stop for place in places)
     assert head <= stop <= tail
-    if final:
-        assert len(places) == len(marks)
-        assert stop == tail
-        return
-    assert all(mark <= place < stop for mark, place in zip(marks, places, strict=False)), (
-        "not before what was written first"
-    )
-    if len(places) < len(marks):
-        waiting = marks[len(places)]
-        assert waiting <= stop or stop == tail
-        assert not places or marks[len(places) - 1] < waiting, "a row of descriptors goes as a whole"
+    free = head
+    for mark, place in zip(marks, places, strict=False):
+        assert place <= max(mark, free), "no later than the first free byte behind it"
+        free = place + 1
+    if len(marks) <= tail - head:
+        assert (len(places), stop) == (len(marks), tail), "all go"
     else:
-        assert stop == tail
+        assert len(places) < len(marks)
+        assert marks[len(places)] <= stop or stop == tail, "what was written before those that wait goes"
+        assert not places or marks[len(places) - 1] < marks[len(places)], "a row of descriptors goes as a whole"
 
 
 operations = st.lists(

@@ -56,10 +56,10 @@ def run(place: Path, mode: str):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, say):
     found = run(tmp_path_factory.mktemp("replaced"), "reference")
     counts = collections.Counter(outcome for _, outcome, _ in found["outcomes"])
-    print(f"\nTwisted {found['twisted']}: {found['found']} tests, {dict(counts)}, calls {found['calls']}")
+    say(f"Twisted {found['twisted']}: {found['found']} tests, {dict(counts)}, calls {found['calls']}")
     return found
 
 
