@@ -14,7 +14,8 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from ..impls.errors import Unsupported
-from ..impls.protocol.messages import FdResult, Listen
+from ..impls.protocol.messages import Listen
+from ..impls.protocol.results import FdResult
 from ..impls.protocol.values import ObjectKind
 from .census import identity_of, same_description
 from .link import CallLink, Link
@@ -79,7 +80,7 @@ def offset(link: Link, fd: int) -> int:
 def place(objects: Objects, path: Path, flags: int = os.O_RDONLY) -> Thing:
     """Return something that exists already, such as a directory or a device, as a thing to pass."""
     fd = objects.own(os.open(path, flags | os.O_CLOEXEC))
-    return Thing(path.name, ObjectKind.FILE, str(path), identity_of(fd), fd)
+    return objects.add(Thing(path.name, ObjectKind.FILE, str(path), identity_of(fd), fd))
 
 
 def directory(objects: Objects) -> Path:

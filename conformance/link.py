@@ -19,11 +19,8 @@ from ..impls.protocol import Reply
 from ..impls.protocol.messages import (
     Close,
     Connect,
-    FdResult,
     Getopt,
     Open,
-    OptionResult,
-    ProfileOffer,
     RecvFds,
     Recvmsg,
     Request,
@@ -32,8 +29,8 @@ from ..impls.protocol.messages import (
     Setopt,
     Shutdown,
     Steps,
-    StepsResult,
 )
+from ..impls.protocol.results import FdResult, OptionResult, ProfileOffer, StepsResult
 from ..impls.protocol.values import ControlMessage, ObjectKind, Profile, SocketType
 from .census import Identity, Table
 from .objects import Objects, Thing

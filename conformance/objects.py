@@ -86,7 +86,7 @@ class Objects:
         os.mkfifo(path, 0o600)
         fd = self.own(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         self._closers.append(lambda: path.unlink(missing_ok=True))
-        return self._add(Thing(name, ObjectKind.FIFO, str(path), identity_of(fd), fd))
+        return self.add(Thing(name, ObjectKind.FIFO, str(path), identity_of(fd), fd))
 
     def socket(self) -> Thing:
         """Return a listening socket; the testee ``connect``s to it and passes its own end. ``fd`` is the listener."""
@@ -96,7 +96,7 @@ class Objects:
         listener.bind(str(path))
         listener.listen(4)
         self._closers += [listener.close, lambda: path.unlink(missing_ok=True)]
-        return self._add(Thing(name, ObjectKind.SOCKET, str(path), identity_of(listener.fileno()), listener.fileno()))
+        return self.add(Thing(name, ObjectKind.SOCKET, str(path), identity_of(listener.fileno()), listener.fileno()))
 
     def known(self) -> dict[Identity, Thing]:
         """Return everything that a descriptor of this case may refer to, by identity."""
@@ -120,7 +120,8 @@ class Objects:
         self._fds.remove(fd)
         os.close(fd)
 
-    def _add(self, thing: Thing) -> Thing:
+    def add(self, thing: Thing) -> Thing:
+        """Make ``thing`` one of this case's own, by which a leak of it is recognised."""
         self._made.append(thing)
         return thing
 

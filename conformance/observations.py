@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..impls.constants import CONSTANTS, errno_name, flag_names
 from ..impls.protocol import Reply
-from ..impls.protocol.messages import ErrorReply, RecvFdsResult, RecvmsgResult, SentResult
+from ..impls.protocol.results import ErrorReply, RecvFdsResult, RecvmsgResult, SentResult
 from ..impls.protocol.values import ControlMessage
 from .objects import Thing
 

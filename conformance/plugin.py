@@ -74,7 +74,9 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     if module_path.parent != HERE:
         return None
     if not _active(parent.config):
-        pytest.exit("fdspec.conformance needs an implementation to test: add --fdspec-impl ID, or --fdspec-all", returncode=2)
+        pytest.exit(
+            "fdspec.conformance needs an implementation to test: add --fdspec-impl ID, or --fdspec-all", returncode=2
+        )
     module: pytest.Module = SuiteModule.from_parent(parent, path=module_path)  # pyright: ignore[reportUnknownMemberType] - pytest types it so
     return module
 

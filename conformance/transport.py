@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from ..impls.errors import Broken, Unsupported
 from ..impls.process import Testee
 from ..impls.protocol.messages import (
-    Event,
-    EventsResult,
     Receiver,
     Request,
     TransportClose,
@@ -19,6 +17,7 @@ from ..impls.protocol.messages import (
     TransportSendFd,
     TransportWrite,
 )
+from ..impls.protocol.results import Event, EventsResult
 from ..impls.protocol.values import Profile, SocketType
 from .census import Table
 from .link import Link

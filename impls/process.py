@@ -25,7 +25,8 @@ from .constants import CONSTANTS
 from .errors import Broken, Crashed, StartFailed, TimedOut
 from .protocol import VERSION, Anomaly, Conversation, Noise, Reply
 from .protocol.capabilities import POLICIES, PROFILES, TESTEE
-from .protocol.messages import Hello, HelloResult, Request
+from .protocol.messages import Hello, Request
+from .protocol.results import HelloResult
 from .protocol.values import Profile
 from .setup import Prepared
 
@@ -269,6 +270,13 @@ class Testee:
                 return False
 
         return is_own
+
+    def check(self) -> None:
+        """Raise `Crashed` when the process has ended although nobody asked it anything."""
+        code = self._process.poll()
+        if code is not None:
+            self.kill()
+            raise Crashed(exit_code_name(code), f"it ended with {exit_code_name(code)} between two requests{self.last_words()}")
 
     def _ended(self) -> Crashed | Broken:
         """Tell why standard output ended."""

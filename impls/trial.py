@@ -9,7 +9,8 @@ from pathlib import Path
 from .manifest import Manifest
 from .process import Testee
 from .protocol import Reply
-from .protocol.messages import Connect, FdResult, Open, Request, Reset, ResetResult
+from .protocol.messages import Connect, Open, Request, Reset
+from .protocol.results import FdResult, ResetResult
 from .protocol.values import SocketType
 
 PATIENCE = 5.0

@@ -22,7 +22,8 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET
 
-from .messages import ErrorReply, ReplyEnvelope, Request, Steps, StepsResult
+from .messages import Request, Steps
+from .results import ErrorReply, ReplyEnvelope, StepsResult
 
 MAX_LINE = 16 * 2**20
 """Bytes in one line: a reply with 4 MiB of data as hexadecimal fits twice."""

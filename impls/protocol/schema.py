@@ -15,7 +15,8 @@ from typing import Any, cast
 import msgspec
 
 from .capabilities import POLICIES, PROFILES, TESTEE
-from .messages import REQUESTS, VERSION, ErrorReply, Request, Steps
+from .messages import REQUESTS, VERSION, Request, Steps
+from .results import ErrorReply
 from .values import Profile
 
 JsonObject = dict[str, Any]

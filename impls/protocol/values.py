@@ -32,6 +32,7 @@ NameOrNumber = Name | int
 Flags = Annotated[
     list[NameOrNumber], Meta(description="MSG_* flags by name; bits without a name as one number in the list")
 ]
+Buffers = Annotated[list[Hex], Meta(description="the buffers to send, one iovec an entry")]
 Seconds = Annotated[float, Meta(ge=0, description="seconds")]
 
 

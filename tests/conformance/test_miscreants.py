@@ -128,3 +128,32 @@ def test_an_operation_of_a_random_name_must_be_unsupported(miscreant, conformanc
     done = conformance("--fdspec-impl", str(manifest), "--fdspec-case", FIRST)
     assert done.code == 3, done.out
     assert "random name" in done.verdicts[0]["observed"]
+
+
+def test_a_testee_that_ends_between_two_requests_is_a_crash(miscreant, conformance):
+    body = """
+        def sendmsg(self, *a):
+            import threading
+            threading.Timer(0.01, os._exit, (5,)).start()
+            return super().sendmsg(*a)
+        def drop(self):
+            time.sleep(0.2)
+            return super().drop()
+    """
+    done = conformance("--fdspec-impl", str(miscreant(body)), "--fdspec-case", FIRST, "--fdspec-type", "stream")
+    [verdict] = done.verdicts
+    assert (verdict["verdict"], verdict["reason"]) == ("crash", "exit-5"), done.out
+
+
+def test_a_leaked_device_is_a_leak(miscreant, conformance):
+    body = """
+        def sendmsg(self, fd, b, anc, *r):
+            import stat
+            devices = [one for one in anc[0][2] if stat.S_ISCHR(os.fstat(one).st_mode)]
+            os.dup(devices[0])
+            return super().sendmsg(fd, b, anc, *r)
+    """
+    done = conformance("--fdspec-impl", str(miscreant(body)), "--fdspec-case", "send.kinds", "--fdspec-type", "stream")
+    [verdict] = done.verdicts
+    assert (verdict["verdict"], verdict["reason"]) == ("leak", "leak"), done.out
+    assert "null" in verdict["observed"]

@@ -91,7 +91,9 @@ def test_a_worker_that_dies_is_the_harness_own_fault(plugin, conformance):
 )
 def test_wrong_usage_is_told_with_the_nearest_names(arguments, words, conformance):
     done = conformance(*arguments)
-    assert done.code == (4 if arguments else 2), done.out  # 4: pytest's own code of a usage error; `fdspec run` makes 2 of it
+    assert done.code == (4 if arguments else 2), (
+        done.out
+    )  # 4: pytest's own code of a usage error; `fdspec run` makes 2 of it
     assert "Traceback" not in done.out
     assert words in done.out
     assert done.verdicts == []

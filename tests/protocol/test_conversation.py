@@ -5,16 +5,8 @@ import json
 import msgspec
 import pytest
 from fdspec.impls.protocol import Anomaly, AnomalyKind, Conversation, Noise, Reply
-from fdspec.impls.protocol.messages import (
-    REQUESTS,
-    Getopt,
-    Open,
-    Recvmsg,
-    RecvmsgResult,
-    Reset,
-    Sendmsg,
-    Steps,
-)
+from fdspec.impls.protocol.messages import REQUESTS, Getopt, Open, Recvmsg, Reset, Sendmsg, Steps
+from fdspec.impls.protocol.results import RecvmsgResult
 from hypothesis import given
 from hypothesis import strategies as st
 

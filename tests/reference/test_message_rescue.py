@@ -139,6 +139,30 @@ def test_a_failure_in_every_step(unleaking, stream, files, monkeypatch, function
     assert calls
 
 
+@pytest.mark.parametrize("function", ["_numbers", "_own", "_filled", "Message", "_close_all"])
+def test_a_failure_closes_nothing_twice(unleaking, stream, files, monkeypatch, function):
+    """A number closed once may be another thread's by the second time."""
+    closed, calls = [], []
+    close, real = os.close, getattr(module, function)
+
+    def note(number):
+        closed.append(number)
+        close(number)
+
+    def fail_once(*args, **kwargs):
+        calls.append(function)
+        return exhausted() if len(calls) == 1 else real(*args, **kwargs)
+
+    sent = files(4)
+    sendmsg(stream[0], [b"data"], sent)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, function, fail_once)
+        patch.setattr(os, "close", note)
+        with pytest.raises(MemoryError):
+            recvmsg(stream[1], 9, 1, control=64, truncation=Truncation.KEEP)
+    assert len(closed) == len(set(closed)) == 4
+
+
 @pytest.mark.parametrize("count", range(4))
 def test_a_failure_while_they_are_wrapped(unleaking, stream, files, monkeypatch, count):
     """MemoryError at each of the descriptors: those before are owned by then, the others not."""

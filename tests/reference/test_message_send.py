@@ -7,6 +7,8 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
+import sys
 
 import pytest
 from fdspec.impls.reference.message import (
@@ -249,6 +251,23 @@ def test_no_signal_and_a_typed_error_when_the_peer_is_gone(unleaking, stream, fi
     stream[1].close()
     with pytest.raises(BrokenPipeError):
         sendmsg(stream[0], [b"x"], files(1))
+
+
+def test_no_signal_where_signals_kill():
+    """MSG_NOSIGNAL: a program with the default action for SIGPIPE survives too, and gets EPIPE."""
+    program = """
+import signal, socket
+from fdspec.impls.reference.message import sendmsg
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+left, right = socket.socketpair()
+right.close()
+try:
+    sendmsg(left, [b"x"], [0])
+except BrokenPipeError:
+    print("EPIPE")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "EPIPE\n"), done.stderr
 
 
 def test_a_closed_socket(stream, files):

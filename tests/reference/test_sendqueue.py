@@ -129,6 +129,7 @@ def test_nothing_sent_takes_nothing_off():
     queue = SendQueue()
     queue.push(Descriptor(os.dup(0)))
     queue.write(b"x")
+    assert queue.next().descriptor is not None
     queue.sent(0)
     assert queue.unsent == Unsent(1, 1)
     assert queue.discard() == Unsent(1, 1)

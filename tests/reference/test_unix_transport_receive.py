@@ -10,7 +10,8 @@ import os
 import socket
 
 import pytest
-from fdspec.impls.reference.message import DescriptorsLostError, UnsupportedSocketError, sendmsg
+from fdspec.impls.reference import transport as module
+from fdspec.impls.reference.message import Descriptor, DescriptorsLostError, Message, UnsupportedSocketError, sendmsg
 from fdspec.impls.reference.transport import DescriptorProtocol, UnixTransport
 from loopkit import Link, Plain, Recorder, free_numbers, on_a_loop
 
@@ -187,6 +188,20 @@ def test_the_end_called_for_in_the_callback(unleaking, files, ending):
             assert link.recorder.error is None
 
     asyncio.run(play())
+
+
+@on_a_loop
+async def test_descriptors_without_data_are_not_the_end(unleaking, files, identities, monkeypatch):
+    """Linux delivers none such on a stream, FreeBSD does."""
+    sent = files(1)
+    messages = [Message(0, (b"",), (Descriptor.duplicate(sent[0]),))]
+    real = module.recvmsg
+    monkeypatch.setattr(module, "recvmsg", lambda *arguments: messages.pop() if messages else real(*arguments))
+    async with linked() as link:
+        sendmsg(link.peer, [b"data"])
+        await link.until(lambda: link.recorder.data)
+        assert link.recorder.names == ["made", "descriptor", "data"]
+        assert identities(link.recorder.descriptors) == identities(sent)
 
 
 @on_a_loop
