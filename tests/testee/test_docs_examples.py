@@ -24,9 +24,7 @@ from fdspec.impls.protocol.messages import (
     Accept,
     Close,
     Connect,
-    ErrorReply,
     Getopt,
-    HelloResult,
     Listen,
     Open,
     RecvFds,
@@ -35,7 +33,8 @@ from fdspec.impls.protocol.messages import (
     Setopt,
     Shutdown,
     Steps,
-)  # fmt: skip
+)
+from fdspec.impls.protocol.results import ErrorReply, HelloResult
 from fdspec.impls.protocol.values import Profile, SocketType
 
 DOCS = Path(__file__).parents[2] / "docs"
