@@ -276,7 +276,9 @@ class Testee:
         code = self._process.poll()
         if code is not None:
             self.kill()
-            raise Crashed(exit_code_name(code), f"it ended with {exit_code_name(code)} between two requests{self.last_words()}")
+            raise Crashed(
+                exit_code_name(code), f"it ended with {exit_code_name(code)} between two requests{self.last_words()}"
+            )
 
     def _ended(self) -> Crashed | Broken:
         """Tell why standard output ended."""

@@ -21,6 +21,7 @@ from .results import (
     EventsResult,
     FdResult,
     HelloResult,
+    InResult,
     OptionResult,
     PairResult,
     ProcessResult,
@@ -382,8 +383,9 @@ class Wait(Request, frozen=True, tag="wait"):
 
 
 class In(Request, frozen=True, tag="in"):
-    """Kernels: carry out a request in a child; its reply is the ``reply``."""
+    """Kernels: carry out a request in a child."""
 
+    result_type = InResult
     capability = "fork"
     process: int
     request: Any

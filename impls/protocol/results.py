@@ -211,6 +211,12 @@ class ProcessResult(msgspec.Struct, frozen=True):
     pid: int
 
 
+class InResult(msgspec.Struct, frozen=True):
+    """``reply``: what the child answered, without an ``id``."""
+
+    reply: Any
+
+
 class WaitResult(msgspec.Struct, frozen=True):
     """How a child ended: its exit code, or minus the signal's number."""
 
