@@ -37,6 +37,33 @@ request = 1.0
 """
 
 
+SAID = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def say(request) -> Callable[[str], None]:
+    """Return what keeps a line for the end of the run, where whoever runs the tests reads it, workers or not."""
+    return request.config.stash.setdefault(SAID, []).append
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["said"] = session.config.stash.get(SAID, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash.setdefault(SAID, []).extend(getattr(node, "workeroutput", {}).get("said", []))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    lines = config.stash.get(SAID, [])
+    if lines:
+        terminalreporter.section("outside proofs")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one run of the command line left behind."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import socket
@@ -85,17 +84,3 @@ def identity(number: int) -> tuple[int, int]:
 def identities() -> Callable[..., list[tuple[int, int]]]:
     """Return what gives device and inode of descriptors, numbers or objects."""
     return lambda items: [identity(item if isinstance(item, int) else item.fileno()) for item in items]
-
-
-@pytest.fixture(scope="session")
-def say(request) -> Callable[[str], None]:
-    """Return what writes a line for whoever runs the tests to see, captured or not (and nothing on an xdist worker)."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    capture = request.config.pluginmanager.get_plugin("capturemanager")
-
-    def write(line: str) -> None:
-        if reporter is not None:
-            with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-                reporter.write_line(f"\n{line}")
-
-    return write
