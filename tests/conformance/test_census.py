@@ -26,11 +26,12 @@ def test_count_is_the_number_of_open_descriptors(table):
 
 
 def test_count_agrees_with_the_listing_of_another_process():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], stdin=pipe, stdout=pipe) as child:
+        child.stdout.readline()  # it has started: its imports open and close files
         table = Table(child.pid)
-        while table.count() != 3:  # still starting: its imports open and close files
-            pass
         assert table.numbers() == [0, 1, 2]
+        assert table.count() == 3
         table.close()
         child.communicate(b"\n")
 
