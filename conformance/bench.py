@@ -20,15 +20,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..impls.constants import SOCKET_KINDS
 from ..impls.errors import Broken, StartFailed, TesteeError, Unsupported
 from ..impls.process import Launch, Line, Testee
 from ..impls.protocol.messages import Connect, Receiver, Reset, TransportAccept, TransportConnect, TransportListen
 from ..impls.protocol.results import FdResult, HelloResult, ResetResult, TransportResult
 from ..impls.protocol.values import Profile, SocketType
 from .census import Identity, Table
-from .link import DescriptorsLink, Link, MessageLink
+from .link import DescriptorsLink, Link, MessageLink, require
 from .objects import Objects, Pool
-from .peer import KINDS, Peer, accept
+from .peer import Peer, accept
 from .records import Open, Verdict
 from .transport import TransportLink
 
@@ -163,9 +164,7 @@ class Bench:
             raise Broken("profile", f"the manifest lists profile {profile.value}, hello does not offer it")
         if type_ not in offer.types:
             raise Unsupported("type", f"{type_.value} sockets are not offered in profile {profile.value}")
-        for capability in (*([side] if side else []), *needs):
-            if capability not in offer.capabilities:
-                raise Unsupported("capability", f"{capability} is not offered in profile {profile.value}")
+        require(offer, profile, *([side] if side else []), *needs)
         self._warm_up(profile, type_, side)
         self._new_page(testee)
         return self._connect(profile, type_, side, receiver or Receiver())
@@ -212,7 +211,7 @@ class Bench:
 
     def _listener(self, type_: SocketType) -> tuple[socket.socket, str]:
         if type_ not in self._listeners:
-            listener = socket.socket(socket.AF_UNIX, KINDS[type_])
+            listener = socket.socket(socket.AF_UNIX, SOCKET_KINDS[type_])
             path = str(self._directory / f"listen-{type_.value}")
             listener.bind(path)
             listener.listen(16)
@@ -251,7 +250,7 @@ class Bench:
         self._serial += 1
         path = self._directory / f"serve-{self._serial}"
         listening = link.do(TransportListen(address=str(path), receiver=link.receiver)).result
-        sock = socket.socket(socket.AF_UNIX, KINDS[link.type])
+        sock = socket.socket(socket.AF_UNIX, SOCKET_KINDS[link.type])
         try:
             sock.connect(str(path))
             path.unlink()

@@ -19,7 +19,6 @@ from ..impls.protocol import Reply
 from ..impls.protocol.messages import (
     Close,
     Connect,
-    Getopt,
     Open,
     RecvFds,
     Recvmsg,
@@ -30,7 +29,7 @@ from ..impls.protocol.messages import (
     Shutdown,
     Steps,
 )
-from ..impls.protocol.results import FdResult, OptionResult, ProfileOffer, StepsResult
+from ..impls.protocol.results import FdResult, ProfileOffer, StepsResult
 from ..impls.protocol.values import ControlMessage, ObjectKind, Profile, SocketType
 from .census import Identity, Table
 from .objects import Objects, Thing
@@ -38,6 +37,13 @@ from .observations import Received, Sent, sent_of, take_apart
 from .peer import Peer
 
 Ancillary = Sequence[tuple[str | int, str | int, bytes | Sequence[int]]]
+
+
+def require(offer: ProfileOffer, profile: Profile, *capabilities: str) -> None:
+    """Raise `Unsupported` unless ``offer`` holds every one of ``capabilities``."""
+    for capability in capabilities:
+        if capability not in offer.capabilities:
+            raise Unsupported("capability", f"{capability} is not offered in profile {profile.value}")
 
 
 class Link:
@@ -90,9 +96,7 @@ class Link:
 
     def require(self, *capabilities: str) -> None:
         """Raise `Unsupported` unless the testee declared every one of ``capabilities`` in this profile."""
-        for capability in capabilities:
-            if capability not in self.offer.capabilities:
-                raise Unsupported("capability", f"{capability} is not offered in profile {self.profile.value}")
+        require(self.offer, self.profile, *capabilities)
 
     def require_testee(self, request: Request) -> None:
         """Raise `Unsupported` unless the testee as a whole declared the capability that ``request`` needs."""
@@ -198,12 +202,6 @@ class Link:
             raise Unsupported("platform", f"this kernel has no {name}: {why}")
         raise Broken("operation", f"setopt {name} failed: {reply.error.type} {why} {reply.error.message}")
 
-    def get_option(self, level: str, name: str) -> int:
-        """Return an option of the socket under test."""
-        result = self.do(Getopt(fd=self.fd, level=level, option=name)).result
-        assert isinstance(result, OptionResult)  # noqa: S101 - the conversation has checked the shape
-        return result.value
-
     def nonblocking(self) -> None:
         """Make the socket under test non-blocking, as its implementation does that."""
         self.option("fcntl", "O_NONBLOCK", 1)
@@ -245,11 +243,14 @@ class CallLink(Link):
     def _common(self, buffers: list[bytes], fds: Sequence[object], flags: Sequence[str], address: str | None) -> None:
         if self.testee.hello.payload.kind != "any":
             raise Unsupported("payload", "the implementation chooses the data that it sends")
-        self.require(*(["buffers-out"] if len(buffers) > 1 else []))
-        self.require(*(["flags-out"] if flags else []))
-        self.require(*(["address"] if address is not None else []))
-        self.require(*(["empty-out"] if not any(buffers) else []))
-        self.require(*(["plain-out"] if not fds else []))
+        asked_for = {
+            "buffers-out": len(buffers) > 1,
+            "flags-out": bool(flags),
+            "address": address is not None,
+            "empty-out": not any(buffers),
+            "plain-out": not fds,
+        }
+        self.require(*(capability for capability, asked in asked_for.items() if asked))
 
     def _receive(self, request: Request) -> Received:
         parts = take_apart(self.ask(request))

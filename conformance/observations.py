@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import array
 from dataclasses import dataclass, field
 
 from ..impls.constants import CONSTANTS, errno_name, flag_names
 from ..impls.protocol import Reply
 from ..impls.protocol.results import ErrorReply, RecvFdsResult, RecvmsgResult, SentResult
-from ..impls.protocol.values import ControlMessage
+from ..impls.protocol.values import ControlMessage, ints_of
 from .objects import Thing
 
 SOL_SOCKET, SCM_RIGHTS = CONSTANTS["SOL_SOCKET"], CONSTANTS["SCM_RIGHTS"]
@@ -117,9 +116,7 @@ def split_control(messages: list[ControlMessage]) -> tuple[list[int], list[Cmsg]
         if isinstance(message.fds, list):
             fds += [fd for fd in message.fds if isinstance(fd, int)]
         else:
-            numbers = array.array("i")
-            numbers.frombytes(data[: len(data) - len(data) % 4])
-            fds += numbers
+            fds += ints_of(data)
     return fds, others
 
 

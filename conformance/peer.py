@@ -14,14 +14,9 @@ from dataclasses import dataclass, field
 
 from ..impls.constants import bits, flag_names, number_of
 from ..impls.errors import Broken
-from ..impls.protocol.values import SocketType
+from ..impls.protocol.values import ints_of
 from .census import Identity, identity_of
 
-KINDS: dict[SocketType, socket.SocketKind] = {
-    SocketType.STREAM: socket.SOCK_STREAM,
-    SocketType.DGRAM: socket.SOCK_DGRAM,
-    SocketType.SEQPACKET: socket.SOCK_SEQPACKET,
-}
 MAX_FDS = 253
 """SCM_MAX_FD of Linux (include/net/scm.h)."""
 PATIENCE = 5.0
@@ -90,12 +85,6 @@ class Peer:
             self._told("send", b"".join(buffers), b"")
         return sent
 
-    def send_all(self, data: bytes) -> None:
-        """Send all of ``data`` on a stream."""
-        view = memoryview(data)
-        while view:
-            view = view[self.socket.send(view, socket.MSG_NOSIGNAL) :]
-
     def receive(self, size: int = 65536, *, room: int = MAX_FDS, flags: Sequence[str] = ()) -> PeerMessage:
         """Receive one message, with room for ``room`` descriptors beside credentials. Raises `NothingCame`."""
         try:
@@ -108,9 +97,7 @@ class Peer:
         others: list[tuple[int, int, bytes]] = []
         for level, kind, content in ancillary:
             if (level, kind) == RIGHTS:
-                numbers = array.array("i")
-                numbers.frombytes(content[: len(content) - len(content) % 4])
-                fds += numbers
+                fds += ints_of(content)
             else:
                 others.append((level, kind, content))
         self._fds += fds

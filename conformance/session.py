@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from ..impls.errors import TesteeError, Unsupported
@@ -108,6 +109,7 @@ class Session:
                 raise CensusError(account.problems) from None
             pytest.skip(str(reason))
         except TesteeError:
+            item.stash[LOG] = bench.log()
             item.stash[ACCOUNT] = bench.settle()
             bench.retire()
             raise
@@ -187,21 +189,7 @@ class Session:
         variant = "-".join(part for part in (target.side, _extra(item)) if part)
         bench = self._benches.get(target.implementation)
         outcome = bench.outcome if bench is not None else ""
-        if problem.verdict not in BAD:
-            return VerdictRecord(
-                implementation=target.implementation,
-                case=case.id,
-                profile=target.profile.value,
-                verdict=problem.verdict,
-                type=target.type.value,
-                variant=variant,
-                reason=problem.reason,
-                observed=shorten(problem.message),
-                duration=round(duration, 6),
-                outcome=outcome,
-            )
-        account = item.stash.get(ACCOUNT, Account([], [], []))
-        return VerdictRecord(
+        record = VerdictRecord(
             implementation=target.implementation,
             case=case.id,
             profile=target.profile.value,
@@ -209,10 +197,16 @@ class Session:
             type=target.type.value,
             variant=variant,
             reason=problem.reason,
-            expected=shorten(f"{case.summary}\n{_statement(raised)}".strip()),
             observed=shorten(problem.message),
             duration=round(duration, 6),
             outcome=outcome,
+        )
+        if problem.verdict not in BAD:
+            return record
+        account = item.stash.get(ACCOUNT, Account([], [], []))
+        return msgspec.structs.replace(
+            record,
+            expected=shorten(f"{case.summary}\n{_statement(raised)}".strip()),
             transcript=entries(bench.lines) if bench is not None else [],
             before=account.before,
             after=account.after,

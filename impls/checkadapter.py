@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from .constants import SOCKET_KINDS
 from .errors import TesteeError
 from .manifest import Manifest
 from .process import Launch, Testee, exit_code_name, launch_of
@@ -52,9 +53,9 @@ from .protocol.results import (
     StepsResult,
     TransportResult,
 )
-from .protocol.values import ControlMessage, Profile, SocketType
+from .protocol.values import ControlMessage, Profile, SocketType, ints_of
 from .setup import Prepared
-from .trial import KINDS, NOT_OFFERED, PATIENCE, Trial, Wrong, expect
+from .trial import NOT_OFFERED, PATIENCE, Trial, Wrong, expect
 
 
 class Severity(StrEnum):
@@ -225,7 +226,7 @@ def _listens(trial: Trial) -> str:
     kind = next(iter(trial.hello.profiles.values())).types[0]
     path = trial.directory / "listens"
     fd = trial.new_socket(Listen(address=str(path), type=kind))
-    with socket.socket(socket.AF_UNIX, KINDS[kind]) as peer:
+    with socket.socket(socket.AF_UNIX, SOCKET_KINDS[kind]) as peer:
         peer.settimeout(PATIENCE)
         try:
             peer.connect(str(path))
@@ -343,8 +344,7 @@ def _numbers(got: object) -> list[int]:
         if isinstance(message.fds, list):
             found += [fd for fd in message.fds if isinstance(fd, int)]
         elif isinstance(message.data, str):
-            raw = bytes.fromhex(message.data)
-            found += [int.from_bytes(raw[at : at + 4], "little", signed=True) for at in range(0, len(raw) - 3, 4)]
+            found += ints_of(bytes.fromhex(message.data))
     return found
 
 

@@ -7,6 +7,8 @@ import fcntl
 import os
 import socket
 
+from .protocol.values import SocketType
+
 _FOREIGN = ("SCM_J1939_", "SO_J1939_", "SO_VM_SOCKETS_")
 """Names of other address families, whose numbers collide with those of AF_UNIX."""
 _PREFIXES = ("MSG_", "SO_", "SOL_", "SCM_", "AF_", "SHUT_", "SOCK_")
@@ -48,6 +50,13 @@ FLAG_NAMES: dict[int, str] = {
     if name.startswith("MSG_") and value and value & (value - 1) == 0
 }
 """Single-bit MSG_* flags by number; of two names for one bit the first in the alphabet."""
+
+
+SOCKET_KINDS: dict[SocketType, socket.SocketKind] = {
+    SocketType.STREAM: socket.SOCK_STREAM,
+    SocketType.DGRAM: socket.SOCK_DGRAM,
+    SocketType.SEQPACKET: socket.SOCK_SEQPACKET,
+}
 
 
 def number_of(name: str | int) -> int:

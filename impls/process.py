@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from .constants import CONSTANTS
 from .errors import Broken, Crashed, StartFailed, TimedOut
 from .protocol import VERSION, Anomaly, Conversation, Noise, Reply
@@ -369,8 +367,3 @@ def hello_problems(hello: HelloResult) -> list[str]:
         elif policy.outcome not in known:
             problems.append(f"policy {name}: unknown outcome {policy.outcome!r}; known are {', '.join(known)}")
     return problems
-
-
-def describe(request: Request) -> str:
-    """Return ``request`` as JSON text, for messages."""
-    return msgspec.json.encode(request).decode()

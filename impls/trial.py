@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+from .constants import SOCKET_KINDS
 from .manifest import Manifest
 from .process import Testee
 from .protocol import Reply
@@ -15,11 +16,6 @@ from .protocol.values import SocketType
 
 PATIENCE = 5.0
 NOT_OFFERED = "not offered"
-KINDS = {
-    SocketType.STREAM: socket.SOCK_STREAM,
-    SocketType.DGRAM: socket.SOCK_DGRAM,
-    SocketType.SEQPACKET: socket.SOCK_SEQPACKET,
-}
 
 
 class Wrong(Exception):
@@ -91,7 +87,7 @@ class Trial:
         """Connect the testee; return its number and our end."""
         ours = self.directory / f"ours-{kind.value}"
         ours.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, KINDS[kind])
+        sock = socket.socket(socket.AF_UNIX, SOCKET_KINDS[kind])
         try:
             sock.bind(str(ours))
             sock.settimeout(PATIENCE)

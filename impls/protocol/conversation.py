@@ -98,11 +98,6 @@ def _decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     return decoder
 
 
-def encode_request(request: Request) -> bytes:
-    """Return ``request`` as JSON without an ``id`` (the form that it has inside ``steps``)."""
-    return _ENCODER.encode(request)
-
-
 def _shape(request: Request, reply: ReplyEnvelope | _StepReply, where: str) -> Reply | Anomaly:
     """Give ``reply`` the types that ``request`` calls for, or tell what is wrong with it."""
     result, error, unsupported = reply.result, reply.error, reply.unsupported

@@ -6,13 +6,12 @@ platforms (flags, levels, options, error numbers) travel by name; a number that 
 
 from __future__ import annotations
 
+import array
 from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-
-MAX_DESCRIPTOR = 2**31 - 1
 
 Hex = Annotated[str, Meta(pattern="^([0-9a-f]{2})*$", description="bytes as lower-case hexadecimal digits, two a byte")]
 Address = Annotated[
@@ -116,9 +115,8 @@ class Msghdr(msgspec.Struct, frozen=True):
     place: Place = Place.HEAP
 
 
-def data_of(text: str) -> bytes:
-    """Return the bytes that the hexadecimal ``text`` stands for.
-
-    Raises ValueError where it is not hexadecimal.
-    """
-    return bytes.fromhex(text)
+def ints_of(data: bytes) -> list[int]:
+    """Return the native ints in ``data`` (SCM_RIGHTS); less than an int at the end is left out."""
+    numbers = array.array("i")
+    numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+    return list(numbers)
