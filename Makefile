@@ -11,14 +11,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SAY := printf '==> %s\n'
+AGAIN := $(MAKE) --no-print-directory# another target from within a recipe, which -n does not run
 
-.PHONY: help report test lint format docs bench clean browser
+.PHONY: help report test lint format docs bench clean browser compilers
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 report: $(VENV)/.base ## Test every implementation that can be had here, and write a report
-	@$(SAY) 'setting up the implementations'
+	@$(AGAIN) compilers || $(SAY) 'going on without the implementations that need them'
+	$(SAY) 'setting up the implementations'
 	$(BIN)/fdspec impls --setup
 	@$(SAY) 'running conformance'
 	run="reports/out/$$(date -u +%Y%m%dT%H%M%SZ)-$$$$"; code=0
@@ -26,7 +28,7 @@ report: $(VENV)/.base ## Test every implementation that can be had here, and wri
 	if [ -e "$$run/index.html" ]; then $(SAY) "the report: $(CURDIR)/$$run/index.html"; fi
 	if [ "$$code" -gt 1 ]; then $(SAY) "the run ended with exit code $$code" >&2; exit "$$code"; fi
 
-test: $(VENV)/.dev browser ## Run the tests of fdspec itself; ARGS go to pytest
+test: $(VENV)/.dev browser compilers ## Run the tests of fdspec itself; ARGS go to pytest
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
@@ -90,6 +92,25 @@ browser:
 	    apt-get update -q && apt-get install -y --no-install-recommends chromium
 	  else
 	    echo 'a test looks at the report in a headless Chromium: install the package chromium' >&2
+	    exit 1
+	  fi
+	fi
+
+# The kernel is tested by a program in C, which is built for 64 bits, for 32 bits and with musl.
+compilers:
+	@missing=''
+	probe() { echo 'int main(void) { return 0; }' | "$$@" -x c - -o /dev/null 2>/dev/null; }
+	probe cc || missing='gcc libc6-dev'
+	if [ "$$(uname -m)" = x86_64 ] && ! probe cc -m32; then
+	  missing="$$missing gcc-$$(cc -dumpversion 2>/dev/null | cut -d. -f1 | grep . || echo 12)-multilib"
+	fi
+	command -v musl-gcc >/dev/null || missing="$$missing musl-tools"
+	if [ -n "$$missing" ]; then
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    $(SAY) "installing $${missing# }, by which the testee of the kernel is built"
+	    apt-get update -q && apt-get install -y --no-install-recommends $$missing
+	  else
+	    echo "the testee of the kernel is built in three ways: install $${missing# } (Debian, Ubuntu)" >&2
 	    exit 1
 	  fi
 	fi

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from .checkraw import RAW_TRIALS
 from .constants import SOCKET_KINDS
 from .errors import TesteeError
 from .manifest import Manifest
@@ -22,12 +23,15 @@ from .protocol.messages import (
     Accept,
     Census,
     Close,
+    Fork,
     Getopt,
     Hello,
     Limit,
     Listen,
+    Make,
     Open,
     Pair,
+    RawCall,
     RecvFds,
     Recvmsg,
     Request,
@@ -53,7 +57,7 @@ from .protocol.results import (
     StepsResult,
     TransportResult,
 )
-from .protocol.values import ControlMessage, Profile, SocketType, ints_of
+from .protocol.values import ControlMessage, ObjectKind, Profile, SocketType, ints_of
 from .setup import Prepared
 from .trial import NOT_OFFERED, PATIENCE, Trial, Wrong, expect
 
@@ -211,6 +215,20 @@ def _options(trial: Trial) -> str:
     return ""
 
 
+def _zero(trial: Trial) -> str:
+    """Number 0 may be closed and taken by something else, and the conversation goes on."""
+    if "zero" not in trial.hello.capabilities:
+        return NOT_OFFERED
+    reply = trial.ask(Close(fd=0))
+    expect(reply.error is None and reply.unsupported is None, f"close failed: {reply.error or reply.unsupported}")
+    expect(0 not in trial.table(), "number 0 is still open after close")
+    fd = trial.open()
+    expect(fd == 0, f"a file was opened at number {fd} although 0 was free")
+    trial.reset(fd)
+    expect(not trial.refers(0, trial.file), "number 0 still refers to the file after reset")
+    return ""
+
+
 def _ended(peer: socket.socket) -> bool:
     peer.setblocking(False)
     try:
@@ -249,6 +267,8 @@ def _undeclared(trial: Trial) -> str:
         requests.append(SendFds(fd=0))
     if Profile.TRANSPORT not in trial.hello.profiles:
         requests.append(TransportEvents(transport=1))
+    if Profile.RAW not in trial.hello.profiles:
+        requests.append(RawCall(name="getpid"))
     address = str(trial.directory / "undeclared")
     optional: tuple[Request, ...] = (
         Steps(steps=[Close(fd=999)]),
@@ -260,6 +280,8 @@ def _undeclared(trial: Trial) -> str:
         Pair(type=SocketType.STREAM),
         Limit(resource="RLIMIT_NOFILE", soft=64),
         Census(),
+        Fork(),
+        Make(kind=ObjectKind.FIFO, path=address),
     )
     requests += [one for one in optional if not trial.offers(type(one))]
     for profile, request in ((Profile.MESSAGE, Recvmsg), (Profile.DESCRIPTORS, RecvFds)):
@@ -287,7 +309,7 @@ def _calls(trial: Trial) -> str:
         for kind in offer.types:
             _call(trial, profile, kind, single="many" not in offer.capabilities and profile is Profile.DESCRIPTORS)
             done.append(f"{profile.value} {kind.value}")
-    return ", ".join(done)
+    return ", ".join(done) or NOT_OFFERED
 
 
 def _call(trial: Trial, profile: Profile, kind: SocketType, *, single: bool) -> None:
@@ -408,9 +430,11 @@ TRIALS: tuple[Callable[[Trial], str], ...] = (
     _reset_tells,
     _options,
     _listens,
+    _zero,
     _undeclared,
     _calls,
     _transport,
+    *RAW_TRIALS,
 )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import socket
+import termios
 
 from .protocol.values import SocketType
 
@@ -31,9 +33,18 @@ LINUX = {
 """Linux numbers that the socket module of some Python has no name for (include/uapi/asm-generic/socket.h)."""
 
 
+_MODULES = (
+    (socket, _PREFIXES),
+    (os, ("O_",)),
+    (fcntl, ("F_GETF", "F_SETF", "F_RDLCK", "F_WRLCK", "F_UNLCK", "FD_", "LOCK_")),
+    (select, ("POLL",)),
+    (termios, ("FION",)),
+)
+
+
 def _collect() -> dict[str, int]:
     found = dict(LINUX) if os.uname().sysname == "Linux" else {}
-    for module, prefixes in ((socket, _PREFIXES), (os, ("O_",)), (fcntl, ("F_GETF", "F_SETF", "FD_"))):
+    for module, prefixes in _MODULES:
         for name in dir(module):
             if name.startswith(prefixes) and not name.startswith(_FOREIGN):
                 value: object = getattr(module, name)

@@ -18,11 +18,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from .constants import CONSTANTS
 from .errors import Broken, Crashed, StartFailed, TimedOut
 from .protocol import VERSION, Anomaly, Conversation, Noise, Reply
-from .protocol.capabilities import POLICIES, PROFILES, TESTEE
+from .protocol.capabilities import LAYOUT, POLICIES, PROFILES, TESTEE
 from .protocol.messages import Hello, Request
 from .protocol.results import HelloResult
 from .protocol.values import Profile
@@ -32,10 +33,77 @@ PR_SET_PDEATHSIG = 1
 LAST_WORDS = 2000
 """Characters of standard error that a message quotes."""
 LOG_LIMIT = 64 * 2**20
-NUMBERS = (1024, 4096)
-"""RLIMIT_NOFILE, soft and hard: the same for every testee on every machine."""
+NUMBERS = (4096, 4096)
+"""RLIMIT_NOFILE, soft and hard: the same for every testee on every machine.
+
+The soft limit is also what a sender without privilege may have in flight, together with all other processes of its user; so
+it is far above what the suite itself has in flight at any time, several workers at once included.
+"""
 KEPT_NOISE = 20
 """Lines of noise that are kept of one case."""
+
+
+class Process(Protocol):
+    """What a testee's process looks like to its keeper: `subprocess.Popen`, or what is as good."""
+
+    pid: int
+
+    @property
+    def stdin(self) -> Stream | None:
+        """The end into which requests are written."""
+        ...
+
+    @property
+    def stdout(self) -> Stream | None:
+        """The end from which replies are read."""
+        ...
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code. Raises subprocess.TimeoutExpired after ``timeout`` seconds."""
+        ...
+
+
+class Stream(Protocol):
+    """One of the harness's own ends of a pipe."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed here."""
+        ...
+
+    def fileno(self) -> int:
+        """Return its number."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+Starter = Callable[[Sequence[str], Path, Mapping[str, str], BinaryIO, Callable[[], None]], Process]
+"""Starts a command in a directory, with an environment, its standard error and what the child does first (the cage)."""
+
+
+def spawn(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str], log: BinaryIO, cage: Callable[[], None]
+) -> Process:
+    """Start a program. Raises OSError and subprocess.SubprocessError."""
+    return subprocess.Popen(  # noqa: S603 - the command is the manifest's, run without a shell
+        list(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=directory,
+        env=environment,
+        bufsize=0,
+        close_fds=True,
+        process_group=0,
+        preexec_fn=cage,  # noqa: PLW1509 - nothing else runs between fork and exec
+    )
 
 
 @dataclass(frozen=True)
@@ -47,6 +115,7 @@ class Launch:
     start_deadline: float = 10.0
     request_deadline: float = 5.0
     memory: int = 0
+    starter: Starter = spawn
 
 
 def launch_of(prepared: Prepared) -> Launch:
@@ -121,18 +190,7 @@ class Testee:
         }
         with self._log.open("wb") as log:
             try:
-                self._process = subprocess.Popen(  # noqa: S603 - the command is the manifest's, run without a shell
-                    list(launch.command),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    cwd=directory,
-                    env=environment,
-                    bufsize=0,
-                    close_fds=True,
-                    process_group=0,
-                    preexec_fn=_cage(launch.memory),  # noqa: PLW1509 - nothing else runs between fork and exec
-                )
+                self._process = launch.starter(launch.command, directory, environment, log, _cage(launch.memory))
             except (OSError, subprocess.SubprocessError) as fault:
                 raise StartFailed("start", f"cannot run {launch.command[0]}: {fault}") from fault
         self.pid = self._process.pid
@@ -359,6 +417,11 @@ def hello_problems(hello: HelloResult) -> list[str]:
             f"unknown capability {name!r} in profile {profile.value}; known are {', '.join(PROFILES[profile])}"
             for name in offer.capabilities
             if name not in PROFILES[profile]
+        ]
+    if Profile.RAW in hello.profiles:
+        told = hello.profiles[Profile.RAW].limits
+        problems += [
+            f"profile raw: limits must tell {name!r}, {what}" for name, what in LAYOUT.items() if name not in told
         ]
     for name, policy in hello.policies.items():
         known = POLICIES.get(name)

@@ -3,7 +3,7 @@
 The manual page is ``docs/testee-protocol.md``. Everything that is public here is what adapters and the harness share.
 """
 
-from .conversation import Anomaly, AnomalyKind, Conversation, Noise, Reply
+from .conversation import Anomaly, AnomalyKind, Conversation, Noise, Reply, reply_to
 from .messages import VERSION
 
-__all__ = ["VERSION", "Anomaly", "AnomalyKind", "Conversation", "Noise", "Reply"]
+__all__ = ["VERSION", "Anomaly", "AnomalyKind", "Conversation", "Noise", "Reply", "reply_to"]

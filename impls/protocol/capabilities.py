@@ -12,12 +12,22 @@ TESTEE: dict[str, str] = {
     "steps": "answers `steps`",
     "options": "answers `setopt`, `getopt` and `shutdown`",
     "listen": "answers `listen` and `accept`",
+    "zero": "leaves number 0 to the cases: it may be closed, and be received",
     "pair": "answers `pair`",
     "limit": "answers `limit`",
-    "fork": "answers `fork`, `wait` and `in`",
+    "fork": "answers `fork`, `wait`, `in` and `collect`",
     "make": "answers `make`",
     "census": "answers `census`",
 }
+
+LAYOUT: dict[str, str] = {
+    "word": "sizeof(size_t), in bytes: the width of cmsg_len, msg_controllen, msg_iovlen and iov_len",
+    "header": "CMSG_LEN(0), in bytes",
+    "align": "the alignment of control messages, in bytes: CMSG_SPACE(1) - CMSG_SPACE(0)",
+    "int": "sizeof(int), in bytes",
+    "big": "1 where the most significant byte of a number comes first, else 0",
+}
+"""What a testee of profile ``raw`` says in ``limits`` of it, so that the harness can build and read its control buffers."""
 
 _BUFFERS = {
     "buffers-out": "takes several buffers in one send",
@@ -50,15 +60,18 @@ PROFILES: dict[Profile, dict[str, str]] = {
         "producer": "pauses and resumes a streaming producer",
         "reading": "stops and goes on reading on request",
         "abort": "closes at once, dropping what is queued",
+        "half-close": "answers `transport.end`",
         "owned": "takes over a descriptor that is given to it (`give`)",
         "plain-receiver": "lets a protocol that cannot take descriptors sit on top",
         "raising-receiver": "survives or reports a callback that raises",
+        "closing-receiver": "lets a callback close the transport, or abort it where `abort` is declared",
         "log": "reports what the implementation logs as `log` events",
     },
     Profile.RAW: {
         "many": "has sendmmsg and recvmmsg",
         "protection": "lays memory at every place (`place`)",
         "alarm": "interrupts a call by a signal",
+        "calls": "answers `raw_call`",
     },
     Profile.CODEC: {
         "encode": "answers `encode`",

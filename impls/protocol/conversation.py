@@ -147,6 +147,16 @@ def _shape_steps(request: Steps, raw: msgspec.Raw, where: str) -> Reply | Anomal
     return Reply(result=StepsResult(replies=shaped))
 
 
+def reply_to(request: Request, answer: object) -> Reply | Anomaly:
+    """Give an ``answer`` that came inside another result (of ``in`` and ``collect``) the types that ``request`` calls for."""
+    where = f"answer to {request.__struct_config__.tag}"
+    try:
+        reply = _decoder(_StepReply).decode(_ENCODER.encode(answer))
+    except msgspec.DecodeError as fault:
+        return Anomaly(AnomalyKind.MALFORMED, f"{where}: {fault}")
+    return _shape(request, reply, where)
+
+
 class Conversation:
     """One testee's conversation as the harness leads it."""
 

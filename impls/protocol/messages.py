@@ -58,6 +58,10 @@ Count = Annotated[int, Meta(ge=0)]
 Sizes = Annotated[list[Count], Meta(description="the length of each receive buffer, in bytes; one buffer an entry")]
 Room = Annotated[int, Meta(ge=0, description="how many descriptors the caller has room for")]
 Handle = Annotated[int | str, Meta(description="a transport or listener as the testee numbers it, or a reference")]
+Arguments = Annotated[
+    list[int | str],
+    Meta(description="numbers, constants by name, or references, in the order of the system call's own"),
+]
 
 
 class Request(msgspec.Struct, frozen=True, tag_field="op"):
@@ -215,10 +219,13 @@ class Receiver(msgspec.Struct, frozen=True):
     """The protocol on top of a transport, as the testee is to play it.
 
     ``descriptors``: whether it can take descriptors. ``raise_at``: the descriptor callback, counted from 0, that raises.
+    ``close_at``, ``abort_at``: the one that closes or aborts the transport.
     """
 
     descriptors: bool = True
     raise_at: int | None = None
+    close_at: int | None = None
+    abort_at: int | None = None
 
 
 class TransportConnect(Request, frozen=True, tag="transport.connect"):
@@ -279,6 +286,13 @@ class TransportReading(Request, frozen=True, tag="transport.reading"):
     on: bool
 
 
+class TransportEnd(Request, frozen=True, tag="transport.end"):
+    """End the sending direction once what is queued has gone; receiving goes on (capability ``half-close``)."""
+
+    profile = Profile.TRANSPORT
+    transport: Handle
+
+
 class TransportClose(Request, frozen=True, tag="transport.close"):
     """Close: what is queued goes out first; ``abort`` drops it."""
 
@@ -299,42 +313,48 @@ class TransportEvents(Request, frozen=True, tag="transport.events"):
     wait: Seconds = 0.0
 
 
-class RawSendmsg(Request, frozen=True, tag="raw_sendmsg"):
-    """Profile raw: sendmsg(2) with this very msghdr; with several messages sendmmsg(2)."""
+class RawRequest(Request, frozen=True):
+    """What the requests of profile raw have in common.
+
+    ``alarm``: a signal (SIGALRM) interrupts the call after so many seconds (0: never). ``restart``: its handler has SA_RESTART.
+    """
 
     result_type = RawResult
     profile = Profile.RAW
+    alarm: Seconds = 0.0
+    restart: bool = False
+
+
+class RawSendmsg(RawRequest, frozen=True, tag="raw_sendmsg", kw_only=True):
+    """Profile raw: sendmsg(2) with this very msghdr; with ``many`` sendmmsg(2) with all of ``messages``."""
+
     fd: FdOrRef
     messages: list[Msghdr]
     flags: Flags = []
     many: bool = False
-    alarm: Seconds = 0.0
-    """Interrupt the call by a signal after so many seconds (0: never)."""
 
 
-class RawRecvmsg(Request, frozen=True, tag="raw_recvmsg"):
-    """Profile raw: recvmsg(2) with this very msghdr; with ``many`` recvmmsg(2)."""
+class RawRecvmsg(RawRequest, frozen=True, tag="raw_recvmsg", kw_only=True):
+    """Profile raw: recvmsg(2) with this very msghdr; with ``many`` recvmmsg(2).
 
-    result_type = RawResult
-    profile = Profile.RAW
+    ``close``: the testee closes every descriptor in the SCM_RIGHTS control messages that came, once they are in the reply.
+    """
+
     fd: FdOrRef
     messages: list[Msghdr]
     flags: Flags = []
     many: bool = False
-    alarm: Seconds = 0.0
+    close: bool = False
 
 
-class RawCall(Request, frozen=True, tag="raw_call"):
-    """Profile raw: another call on a socket: read, readv, recv, recvfrom, write, writev, send, splice, ioctl, fcntl."""
+class RawCall(RawRequest, frozen=True, tag="raw_call", kw_only=True):
+    """Profile raw: another system call, by ``name`` (see ``rawcalls.py`` for what ``iov`` and ``arguments`` are in each)."""
 
-    result_type = RawResult
-    profile = Profile.RAW
     name: Name
-    fd: FdOrRef
+    fd: FdOrRef = -1
     iov: list[Memory] = []
     flags: Flags = []
-    arguments: list[int] = []
-    alarm: Seconds = 0.0
+    arguments: Arguments = []
 
 
 class Encode(Request, frozen=True, tag="encode"):
@@ -365,13 +385,17 @@ class Make(Request, frozen=True, tag="make"):
 
 
 class Fork(Request, frozen=True, tag="fork"):
-    """Kernels: a child with the testee's descriptors, as another user, with other limits."""
+    """Kernels: a child with the testee's descriptors, as another user, with other soft limits.
+
+    ``files``: the child shares the table of descriptors as a thread does (CLONE_FILES), and has no copy of it.
+    """
 
     result_type = ProcessResult
     capability = "fork"
     user: int | None = None
     group: int | None = None
     limits: dict[str, int] = {}
+    files: bool = False
 
 
 class Wait(Request, frozen=True, tag="wait"):
@@ -383,16 +407,25 @@ class Wait(Request, frozen=True, tag="wait"):
 
 
 class In(Request, frozen=True, tag="in"):
-    """Kernels: carry out a request in a child."""
+    """Kernels: carry out a request in a child. ``later``: do not wait for its reply, which ``collect`` fetches."""
 
     result_type = InResult
     capability = "fork"
     process: int
     request: Any
+    later: bool = False
+
+
+class Collect(Request, frozen=True, tag="collect"):
+    """Kernels: wait for the reply to the last ``in`` of a child that was not waited for."""
+
+    result_type = InResult
+    capability = "fork"
+    process: int
 
 
 class Limit(Request, frozen=True, tag="limit"):
-    """Kernels: set a soft resource limit (RLIMIT_NOFILE), where the harness can't from outside."""
+    """Kernels: set a soft resource limit (RLIMIT_NOFILE) of the process that answers, a forked child's own included."""
 
     capability = "limit"
     resource: Name
@@ -440,6 +473,7 @@ REQUESTS: tuple[type[Request], ...] = (
     TransportSendFd,
     TransportProducer,
     TransportReading,
+    TransportEnd,
     TransportClose,
     TransportEvents,
     RawSendmsg,
@@ -451,6 +485,7 @@ REQUESTS: tuple[type[Request], ...] = (
     Fork,
     Wait,
     In,
+    Collect,
     Limit,
     Census,
 )

@@ -169,7 +169,11 @@ class EventsResult(msgspec.Struct, frozen=True):
 
 
 class RawMessage(msgspec.Struct, frozen=True):
-    """A msghdr after the call, to the letter: ``flags`` and lengths as the kernel left them, every byte of every buffer."""
+    """A msghdr after the call, to the letter: ``flags`` and lengths as the kernel left them, every byte of every buffer.
+
+    Of memory that cannot be read nothing is shown. ``changed`` names what differs from before the call: fields of the msghdr
+    (``msg_controllen``), ``iov`` for the array of iovecs, ``control`` for the bytes of the control buffer.
+    """
 
     flags: int
     name_length: int
@@ -178,7 +182,8 @@ class RawMessage(msgspec.Struct, frozen=True):
     control: Hex = ""
     name: Hex = ""
     returned: int = 0
-    """recvmmsg's msg_len of this message."""
+    """msg_len of this message, of sendmmsg and recvmmsg."""
+    changed: list[Name] = []
 
 
 class RawResult(msgspec.Struct, frozen=True):
@@ -212,9 +217,9 @@ class ProcessResult(msgspec.Struct, frozen=True):
 
 
 class InResult(msgspec.Struct, frozen=True):
-    """``reply``: what the child answered, without an ``id``."""
+    """``reply``: what the child answered, without an ``id``; null where nobody waited for it (``later``)."""
 
-    reply: Any
+    reply: Any = None
 
 
 class WaitResult(msgspec.Struct, frozen=True):

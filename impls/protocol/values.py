@@ -90,6 +90,8 @@ class Memory(msgspec.Struct, frozen=True):
 
     ``data`` fills the beginning, the rest of ``size`` bytes holds 0xAA. ``offset`` misaligns the pointer by so many bytes.
     For the places with two parts, ``split`` bytes lie before the page boundary. ``length`` is told instead of ``size``.
+    ``within`` is the index of an earlier entry of the same list: this one lies in that one's memory, ``offset`` bytes from
+    its beginning, so that the two overlap; ``data`` and ``place`` are not looked at then.
     """
 
     data: Hex = ""
@@ -98,6 +100,7 @@ class Memory(msgspec.Struct, frozen=True):
     offset: int = 0
     split: int = 0
     length: int | BigNumber | UnsetType = UNSET
+    within: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
 
 class Msghdr(msgspec.Struct, frozen=True):

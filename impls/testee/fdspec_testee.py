@@ -23,6 +23,7 @@ keep an object that does, and never judge: they report what the implementation d
 """
 
 import errno
+import fcntl
 import gc
 import json
 import os
@@ -36,6 +37,7 @@ PYTHON = {"name": "", "version": sys.version.split()[0]}
 SOCKET_TYPES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "seqpacket": socket.SOCK_SEQPACKET}
 KIND = {} if sys.version_info >= (3, 7) else {"family": socket.AF_UNIX}  # 3.6 does not ask what a descriptor is
 MAX_TURNS = 1000  # of the event loop in one request that waits for nothing
+INPUT = 100  # where requests are read once number 0 has been made free; numbers below stay for the cases
 QUIET_TURNS = 3  # turns without progress after which an event loop is taken to have nothing to do
 
 
@@ -263,6 +265,7 @@ OPS = {
     "transport.send_fd": Op("transport", [TRANSPORT, FD, ("give", boolean, False)]),
     "transport.producer": Op("transport", [TRANSPORT]),
     "transport.reading": Op("transport", [TRANSPORT, ("on", boolean, REQUIRED)]),
+    "transport.end": Op("transport", [TRANSPORT]),
     "transport.close": Op("transport", [TRANSPORT, ("abort", boolean, False)]),
     "transport.events": Op(
         "transport",
@@ -310,6 +313,9 @@ RECEIVE = (("buffers-in", several("sizes")), ("flags-in", given("flags")))
 ON_TOP = (
     ("plain-receiver", lambda request: not request.get("receiver", {}).get("descriptors", True)),
     ("raising-receiver", lambda request: request.get("receiver", {}).get("raise_at") is not None),
+    ("closing-receiver", lambda request: request.get("receiver", {}).get("close_at") is not None),
+    ("closing-receiver", lambda request: request.get("receiver", {}).get("abort_at") is not None),
+    ("abort", lambda request: request.get("receiver", {}).get("abort_at") is not None),
 )
 NEEDS = {
     "sendmsg": (
@@ -327,6 +333,7 @@ NEEDS = {
     "transport.send_fd": (("owned", given("give")),),
     "transport.producer": (("producer", always),),
     "transport.reading": (("reading", always),),
+    "transport.end": (("half-close", always),),
     "transport.close": (("abort", given("abort")),),
 }
 
@@ -366,7 +373,7 @@ class Adapter:
     policies = {}
     payload = {"kind": "any"}
     objects = ["file", "fifo", "socket"]
-    capabilities = ["steps", "options", "listen", "pair"]
+    capabilities = ["steps", "options", "listen", "pair", "zero"]
 
     def __init__(self):
         self.started = False
@@ -511,6 +518,8 @@ class Endpoint:
         self.listens = listens
         self.takes_descriptors = bool(receiver.get("descriptors", True))
         self.raise_at = receiver.get("raise_at")
+        self.close_at = receiver.get("close_at")
+        self.abort_at = receiver.get("abort_at")
         self.receiver = receiver
         self.number = self.fd = self.transport = self.failure = None
         self.waiting = []  # of a listener: endpoints that were not accepted yet
@@ -534,6 +543,8 @@ class Endpoint:
         self.fds += 1
         self.callbacks += 1
         self.tell("descriptor", fd=fd)
+        if self.callbacks - 1 in (self.close_at, self.abort_at):
+            self.adapter.transport_close(self, self.callbacks - 1 == self.abort_at)
         if self.raise_at == self.callbacks - 1:
             raise RuntimeError("this receiver was asked to raise at descriptor %d" % self.raise_at)
 
@@ -782,11 +793,20 @@ class Testee:
         return {"result": {"replies": replies}}
 
 
-def lines():
-    """Yield each line of standard input, as it comes."""
+def free_zero():
+    """Put /dev/null at number 0, which may be closed and received from now on; return where requests are read then."""
+    number = fcntl.fcntl(0, getattr(fcntl, "F_DUPFD_CLOEXEC", 1030), INPUT)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return number
+
+
+def lines(number):
+    """Yield each line that comes in at this number."""
     parts = []
     while True:
-        data = os.read(0, 1 << 20)
+        data = os.read(number, 1 << 20)
         if not data:
             return
         *whole, rest = data.split(b"\n")
@@ -802,7 +822,7 @@ def serve(adapter):
     """Answer every request on standard input; return at its end."""
     testee = Testee(adapter)
     decode, encode, write = json.loads, json.JSONEncoder(separators=(",", ":"), check_circular=False).encode, os.write
-    for line in lines():
+    for line in lines(free_zero() if "zero" in adapter.capabilities else 0):
         try:
             request = decode(line.decode())
             number = request["id"]

@@ -10,7 +10,7 @@ import tomlkit.exceptions
 from fdspec.impls import registry
 from fdspec.impls.manifest import MAX_SIZE, Manifest, ManifestError, SetupKind, load, parse, placeholders
 from fdspec.impls.protocol.values import Profile
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 GOOD = """
@@ -27,6 +27,10 @@ command = ["{python}", "{here}/adapter.py"]
 
 def read(text, tmp_path):
     return parse(text, tmp_path / "impl.toml")
+
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How long one example takes says how busy the machine is, nothing of the parser; the test has its time limit."""
 
 
 def refused(text, tmp_path) -> ManifestError:
@@ -207,6 +211,7 @@ def test_a_file_that_is_not_there(tmp_path):
         load(tmp_path / "none.toml")
 
 
+@UNHURRIED
 @given(st.text(max_size=200))
 def test_any_text_is_a_manifest_or_a_manifest_error(tmp_path_factory, text):
     try:
@@ -215,6 +220,7 @@ def test_any_text_is_a_manifest_or_a_manifest_error(tmp_path_factory, text):
         assert str(fault)  # noqa: PT017 - most text is refused, not all
 
 
+@UNHURRIED
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-5, 2**40) | st.floats(0, 10) | st.text("abc{}./\n", max_size=5),

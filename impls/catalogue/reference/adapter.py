@@ -71,6 +71,8 @@ class Reference(TransportAdapter):
                 "owned",
                 "plain-receiver",
                 "raising-receiver",
+                "closing-receiver",
+                "half-close",
                 "log",
             ],
             "limits": {"queue": 64},  # transport.DESCRIPTOR_LIMIT, without the import
@@ -221,6 +223,9 @@ class Reference(TransportAdapter):
 
     def transport_reading(self, endpoint, on):
         (endpoint.transport.resume_reading if on else endpoint.transport.pause_reading)()
+
+    def transport_end(self, endpoint):
+        endpoint.transport.write_eof()
 
     def transport_close(self, endpoint, abort):
         (endpoint.transport.abort if abort else endpoint.transport.close)()

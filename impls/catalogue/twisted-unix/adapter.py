@@ -95,6 +95,8 @@ class TwistedUnix(TransportAdapter):
                 "abort",
                 "plain-receiver",
                 "raising-receiver",
+                "closing-receiver",
+                "half-close",
                 "log",
             ],
             "limits": {"queue": 64},
@@ -169,6 +171,9 @@ class TwistedUnix(TransportAdapter):
 
     def transport_reading(self, endpoint, on):
         (endpoint.transport.resumeProducing if on else endpoint.transport.pauseProducing)()
+
+    def transport_end(self, endpoint):
+        endpoint.transport.loseWriteConnection()
 
     def transport_close(self, endpoint, abort):
         (endpoint.transport.abortConnection if abort else endpoint.transport.loseConnection)()

@@ -96,6 +96,8 @@ class Twisted14Unix(TransportAdapter):
                 "abort",
                 "plain-receiver",
                 "raising-receiver",
+                "closing-receiver",
+                "half-close",
                 "log",
             ],
             "limits": {"queue": 64},
@@ -165,6 +167,9 @@ class Twisted14Unix(TransportAdapter):
 
     def transport_reading(self, endpoint, on):
         (endpoint.transport.resumeProducing if on else endpoint.transport.pauseProducing)()
+
+    def transport_end(self, endpoint):
+        endpoint.transport.loseWriteConnection()
 
     def transport_close(self, endpoint, abort):
         (endpoint.transport.abortConnection if abort else endpoint.transport.loseConnection)()

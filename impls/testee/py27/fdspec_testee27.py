@@ -43,6 +43,7 @@ SOCKET_TYPES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "seqpa
 SCM_RIGHTS = 1  # on every system that has it
 FULL_COLLECTION = 500  # resets from one collection of all generations to the next
 MAX_TURNS = 1000  # of the event loop in one request that waits for nothing
+INPUT = 100  # where requests are read once number 0 has been made free; numbers below stay for the cases
 QUIET_TURNS = 3  # turns without progress after which an event loop is taken to have nothing to do
 
 
@@ -304,6 +305,7 @@ OPS = {
     "transport.send_fd": Op("transport", [TRANSPORT, FD, ("give", boolean, False)]),
     "transport.producer": Op("transport", [TRANSPORT]),
     "transport.reading": Op("transport", [TRANSPORT, ("on", boolean, REQUIRED)]),
+    "transport.end": Op("transport", [TRANSPORT]),
     "transport.close": Op("transport", [TRANSPORT, ("abort", boolean, False)]),
     "transport.events": Op(
         "transport",
@@ -351,6 +353,9 @@ RECEIVE = (("buffers-in", several("sizes")), ("flags-in", given("flags")))
 ON_TOP = (
     ("plain-receiver", lambda request: not request.get("receiver", {}).get("descriptors", True)),
     ("raising-receiver", lambda request: request.get("receiver", {}).get("raise_at") is not None),
+    ("closing-receiver", lambda request: request.get("receiver", {}).get("close_at") is not None),
+    ("closing-receiver", lambda request: request.get("receiver", {}).get("abort_at") is not None),
+    ("abort", lambda request: request.get("receiver", {}).get("abort_at") is not None),
 )
 NEEDS = {
     "sendmsg": SEND
@@ -364,6 +369,7 @@ NEEDS = {
     "transport.send_fd": (("owned", given("give")),),
     "transport.producer": (("producer", always),),
     "transport.reading": (("reading", always),),
+    "transport.end": (("half-close", always),),
     "transport.close": (("abort", given("abort")),),
 }
 
@@ -412,7 +418,7 @@ class Adapter(object):
     policies = {}
     payload = {"kind": "any"}
     objects = ["file", "fifo", "socket"]
-    capabilities = ["steps", "options", "listen", "pair"]
+    capabilities = ["steps", "options", "listen", "pair", "zero"]
 
     def __init__(self):
         self.started = False
@@ -562,6 +568,8 @@ class Endpoint(object):
         self.listens = listens
         self.takes_descriptors = bool(receiver.get("descriptors", True))
         self.raise_at = receiver.get("raise_at")
+        self.close_at = receiver.get("close_at")
+        self.abort_at = receiver.get("abort_at")
         self.receiver = receiver
         self.number = self.fd = self.transport = self.failure = None
         self.waiting = []  # of a listener: endpoints that were not accepted yet
@@ -584,6 +592,8 @@ class Endpoint(object):
         self.fds += 1
         self.callbacks += 1
         self.tell("descriptor", fd=fd)
+        if self.callbacks - 1 in (self.close_at, self.abort_at):
+            self.adapter.transport_close(self, self.callbacks - 1 == self.abort_at)
         if self.raise_at == self.callbacks - 1:
             raise RuntimeError("this receiver was asked to raise at descriptor %d" % self.raise_at)
 
@@ -831,11 +841,20 @@ class Testee(object):
         return {"result": {"replies": replies}}
 
 
-def lines():
-    """Yield each line of standard input, as it comes."""
+def free_zero():
+    """Put /dev/null at number 0, which may be closed and received from now on; return where requests are read then."""
+    number = fcntl.fcntl(0, getattr(fcntl, "F_DUPFD_CLOEXEC", 1030), INPUT)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return number
+
+
+def lines(number):
+    """Yield each line that comes in at this number."""
     parts = []
     while True:
-        data = os.read(0, 1 << 20)
+        data = os.read(number, 1 << 20)
         if not data:
             return
         whole = data.split("\n")
@@ -852,7 +871,7 @@ def serve(adapter):
     """Answer every request on standard input; return at its end."""
     testee = Testee(adapter)
     decode, encode, write = json.loads, json.JSONEncoder(separators=(",", ":"), check_circular=False).encode, os.write
-    for line in lines():
+    for line in lines(free_zero() if "zero" in adapter.capabilities else 0):
         try:
             request = decode(line)
             number = request["id"]
