@@ -1,7 +1,7 @@
 """Cases and requirements: what they are, how a case is written, and how all of them are found.
 
 A case is a pytest function under ``@case``. Its id is permanent: ``area.behaviour[.variant]``, where the area is the module's
-(``test_<area>.py`` may hold several areas). What it checks are ids of ``requirements.toml``; its level is the strongest of
+(``test_<area>.py`` may hold several areas). What it checks are ids of ``requirements/*.toml``; its level is the strongest of
 theirs unless it says otherwise.
 """
 
@@ -11,7 +11,6 @@ import importlib
 import inspect
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from ..impls.protocol.messages import Receiver
 from ..impls.protocol.values import Profile, SocketType
 from ..impls.setup import cache as directory
-from .records import Level, Source
+from .records import Level
+from .specification import Requirement, Section, SuiteError, by_id, read_sections
 
 ROOT = Path(__file__).parent
 CASE_ID = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+){1,3}")
@@ -33,30 +31,10 @@ MUST, SHOULD, MAY = Level.MUST, Level.SHOULD, Level.MAY
 STREAM, DGRAM, SEQPACKET = SocketType.STREAM, SocketType.DGRAM, SocketType.SEQPACKET
 ALL_TYPES = (STREAM, DGRAM, SEQPACKET)
 PACKETS = (DGRAM, SEQPACKET)
-MESSAGE, DESCRIPTORS, TRANSPORT = Profile.MESSAGE, Profile.DESCRIPTORS, Profile.TRANSPORT
+MESSAGE, DESCRIPTORS, TRANSPORT, RAW = Profile.MESSAGE, Profile.DESCRIPTORS, Profile.TRANSPORT, Profile.RAW
 CALLS = (MESSAGE, DESCRIPTORS)
 
 Function = TypeVar("Function", bound=Callable[..., object])
-
-
-class SuiteError(Exception):
-    """The suite contradicts itself: an id used twice, a check that is no requirement, a malformed table."""
-
-
-class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One sentence that can be right or wrong.
-
-    ``subject``: kernel, library or transport. ``outcomes``: permitted outcomes by name, where systems legitimately differ.
-    ``peers``: suites of others that test it too.
-    """
-
-    id: str
-    sentence: str
-    level: Level
-    subject: str
-    sources: list[Source]
-    outcomes: dict[str, str] = {}
-    peers: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -83,10 +61,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Suite:
-    """All cases and requirements, by id."""
+    """All cases and requirements, by id. ``sections``: the requirements' chapters, in the order of the document."""
 
     cases: dict[str, Case]
     requirements: dict[str, Requirement]
+    sections: tuple[Section, ...] = ()
 
     def checking(self, requirement: str) -> list[Case]:
         """Return the cases that check ``requirement``."""
@@ -145,23 +124,9 @@ def modules() -> list[str]:
     return [f"{__package__}.{path.stem}" for path in sorted(ROOT.glob("test_*.py"))]
 
 
-def read_requirements(path: Path) -> dict[str, Requirement]:
-    """Return the requirements in a TOML file by id. Raises SuiteError with file and place."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        listed = msgspec.convert(table.get("requirement", []), list[Requirement])
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as fault:
-        raise SuiteError(f"{path}: {fault}") from fault
-    found: dict[str, Requirement] = {}
-    for one in listed:
-        if one.id in found:
-            raise SuiteError(f"{path}: requirement {one.id} stands there twice")
-        found[one.id] = one
-    return found
-
-
-def gather(functions: Iterable[object], requirements: dict[str, Requirement]) -> Suite:
-    """Return the suite of ``functions``. Raises SuiteError where it contradicts itself."""
+def gather(functions: Iterable[object], sections: tuple[Section, ...]) -> Suite:
+    """Return the suite of ``functions`` and the requirements of ``sections``. Raises SuiteError where it contradicts itself."""
+    requirements = by_id(sections)
     cases: dict[str, Case] = {}
     for function in functions:
         one = case_of(function)
@@ -176,7 +141,7 @@ def gather(functions: Iterable[object], requirements: dict[str, Requirement]) ->
         if not one.summary:
             raise SuiteError(f"{one.place}: case {one.id} has no docstring to say what must happen")
         cases[one.id] = one
-    return Suite(cases, requirements)
+    return Suite(cases, requirements, sections)
 
 
 @contextmanager
@@ -200,4 +165,4 @@ def load_suite() -> Suite:
     with _kept_bytecode():
         loaded = [importlib.import_module(name) for name in modules()]
     functions = [value for module in loaded for value in vars(module).values() if callable(value)]
-    return gather(functions, read_requirements(ROOT / "requirements.toml"))
+    return gather(functions, read_sections())
