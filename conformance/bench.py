@@ -27,9 +27,10 @@ from ..impls.protocol.messages import Connect, Receiver, Reset, TransportAccept,
 from ..impls.protocol.results import FdResult, HelloResult, ResetResult, TransportResult
 from ..impls.protocol.values import Profile, SocketType
 from .census import Identity, Table
-from .link import DescriptorsLink, Link, MessageLink, require
+from .link import DescriptorsLink, Link, MessageLink, PeerLink, require
 from .objects import Objects, Pool
 from .peer import Peer, accept
+from .raw import RawLink
 from .records import Open, Verdict
 from .transport import TransportLink
 
@@ -205,7 +206,9 @@ class Bench:
             case Profile.TRANSPORT:
                 connect = self._client_peer if side != "server" else self._server_peer
                 self._link = TransportLink(*common, connect, side=side, receiver=receiver)
-            case _:
+            case Profile.RAW:
+                self._link = RawLink(*common)
+            case Profile.CODEC:
                 raise Unsupported("profile", f"no case of profile {profile.value} exists yet")
         return self._link
 
@@ -218,14 +221,14 @@ class Bench:
             self._listeners[type_] = (listener, path)
         return self._listeners[type_]
 
-    def _call_peer(self, link: Link) -> Peer:
+    def _call_peer(self, link: PeerLink) -> Peer:
         if link.type is SocketType.DGRAM:
             return self._datagram_peer(link)
         listener, path = self._listener(link.type)
         link.fd = _fd(link.do(Connect(address=path, type=link.type)).result)
         return Peer(accept(listener, link.testee.own), link.told)
 
-    def _datagram_peer(self, link: Link) -> Peer:
+    def _datagram_peer(self, link: PeerLink) -> Peer:
         self._serial += 1
         ours, theirs = (str(self._directory / f"{end}-{self._serial}") for end in ("peer", "testee"))
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -239,13 +242,13 @@ class Bench:
             raise
         return Peer(sock, link.told, ours)
 
-    def _client_peer(self, link: Link) -> Peer:
+    def _client_peer(self, link: PeerLink) -> Peer:
         assert isinstance(link, TransportLink)  # noqa: S101 - made so above
         listener, path = self._listener(link.type)
         made = link.do(TransportConnect(address=path, receiver=link.receiver)).result
         return self._transport_peer(link, made, accept(listener, link.testee.own))
 
-    def _server_peer(self, link: Link) -> Peer:
+    def _server_peer(self, link: PeerLink) -> Peer:
         assert isinstance(link, TransportLink)  # noqa: S101 - made so above
         self._serial += 1
         path = self._directory / f"serve-{self._serial}"
@@ -347,7 +350,7 @@ class Bench:
                         f"descriptor {fd} of the testee itself refers to something else now",
                     )
                 )
-            elif identity in owners or not table.target(fd).startswith(OWN_KINDS):
+            elif link.profile is Profile.RAW or identity in owners or not table.target(fd).startswith(OWN_KINDS):
                 what = owners.get(identity, table.target(fd))
                 problems.append(Problem(Verdict.LEAK, "leak", f"descriptor {fd} is still open after reset: {what}"))
             else:
@@ -365,7 +368,7 @@ class Bench:
         return owners
 
     def _drop(self, link: Link) -> None:
-        link.peer.close()
+        link.end()
         self._link = None
         self._release()
 

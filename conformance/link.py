@@ -51,9 +51,7 @@ class Link:
 
     profile: Profile
 
-    def __init__(
-        self, testee: Testee, table: Table, objects: Objects, type_: SocketType, connect: Callable[[Link], Peer]
-    ) -> None:
+    def __init__(self, testee: Testee, table: Table, objects: Objects, type_: SocketType) -> None:
         self.testee = testee
         self.table = table
         self.objects = objects
@@ -70,7 +68,9 @@ class Link:
         self.outcome = ""
         """Which of several permitted outcomes occurred, by the name that the requirement gives it."""
         self._limited: tuple[int, int] | None = None
-        self.peer = connect(self)
+
+    def end(self) -> None:
+        """Let go of what the harness itself holds of the connection."""
 
     # --- talking -------------------------------------------------------------------------------------------------------
 
@@ -227,6 +227,20 @@ class Link:
             self._limited = None
 
 
+class PeerLink(Link):
+    """A connection of which the harness holds one end: ``peer``."""
+
+    def __init__(
+        self, testee: Testee, table: Table, objects: Objects, type_: SocketType, connect: Callable[[PeerLink], Peer]
+    ) -> None:
+        super().__init__(testee, table, objects, type_)
+        self.peer = connect(self)
+
+    def end(self) -> None:
+        """Close the peer."""
+        self.peer.close()
+
+
 def _offered(request: Request, reply: Reply) -> Reply:
     """Return ``reply``. Raises `Broken` where it is ``unsupported``: only what was declared is ever asked."""
     if reply.unsupported is not None:
@@ -237,7 +251,7 @@ def _offered(request: Request, reply: Reply) -> Reply:
     return reply
 
 
-class CallLink(Link):
+class CallLink(PeerLink):
     """The profiles with calls that return: message and descriptors. Both receive and send alike, as cases see it."""
 
     def _common(self, buffers: list[bytes], fds: Sequence[object], flags: Sequence[str], address: str | None) -> None:

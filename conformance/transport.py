@@ -19,11 +19,12 @@ from ..impls.protocol.messages import (
 )
 from ..impls.protocol.results import Event, EventsResult
 from ..impls.protocol.values import Profile, SocketType
+from . import peer
 from .census import Table
-from .link import Link
+from .link import PeerLink
 from .objects import Objects, Thing
 from .observations import brief
-from .peer import PATIENCE, Peer
+from .peer import Peer
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +57,7 @@ class Heard:
         return told[0] if told else None
 
 
-class TransportLink(Link):
+class TransportLink(PeerLink):
     """A transport, client or server side. Nothing moves in it but inside `events`."""
 
     profile = Profile.TRANSPORT
@@ -67,7 +68,7 @@ class TransportLink(Link):
         table: Table,
         objects: Objects,
         type_: SocketType,
-        connect: Callable[[Link], Peer],
+        connect: Callable[[PeerLink], Peer],
         *,
         side: str,
         receiver: Receiver,
@@ -123,10 +124,14 @@ class TransportLink(Link):
             self.require("abort")
         self.do(TransportClose(transport=self.transport, abort=abort))
 
-    def events(self, *, bytes_: int = 0, fds: int = 0, event: str = "", wait: float = PATIENCE) -> Heard:
-        """Run the event loop until so much has come, or the connection is lost, or ``wait`` seconds have passed."""
-        request = TransportEvents(transport=self.transport, bytes=bytes_, fds=fds, event=event, wait=wait)
-        result = self.ask(request, extra=wait).result
+    def events(self, *, bytes_: int = 0, fds: int = 0, event: str = "", wait: float | None = None) -> Heard:
+        """Run the event loop until so much has come, or the connection is lost, or ``wait`` seconds have passed.
+
+        Without ``wait`` it is as long as the peer would wait.
+        """
+        seconds = peer.PATIENCE if wait is None else wait
+        request = TransportEvents(transport=self.transport, bytes=bytes_, fds=fds, event=event, wait=seconds)
+        result = self.ask(request, extra=seconds).result
         if not isinstance(result, EventsResult):
             raise Broken("operation", "transport.events must be answered with a result")
         numbers = [one.fd for one in result.events if one.event == "descriptor" and isinstance(one.fd, int)]

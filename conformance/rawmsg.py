@@ -1,0 +1,72 @@
+"""How cases of profile ``raw`` say what a msghdr looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict, Unpack
+
+from msgspec import UNSET
+
+from ..impls.protocol.values import BigNumber, Memory, Msghdr, Place
+
+PLAIN = 4096
+"""Bytes of data that a receive takes where a case does not say."""
+Buffers = bytes | Sequence[bytes | Memory]
+Room = int | Sequence[int | Memory]
+
+
+class Header(TypedDict, total=False):
+    """How a msghdr lies: where it is (``place``), where its iovec array is, how many entries that claims, ``msg_flags``."""
+
+    place: Place
+    iov_place: Place
+    iov_length: int | BigNumber
+    msg_flags: Sequence[str | int]
+    address: str
+    name: Memory
+
+
+class How(TypedDict, total=False):
+    """How a call is made: whether it may block, and the signal that interrupts it after ``alarm`` seconds."""
+
+    wait: bool
+    alarm: float
+    restart: bool
+
+
+def message(iov: Sequence[Memory], control: Memory | None, **header: Unpack[Header]) -> Msghdr:
+    """Return a msghdr with these buffers and this control buffer."""
+    return Msghdr(
+        iov=list(iov),
+        control=control,
+        iov_place=header.get("iov_place", Place.HEAP),
+        iov_length=header.get("iov_length", UNSET),
+        name=header.get("name"),
+        address=header.get("address", UNSET),
+        flags=list(header.get("msg_flags", ())),
+        place=header.get("place", Place.HEAP),
+    )
+
+
+def outgoing(data: Buffers) -> list[Memory]:
+    """Return the buffers of a send."""
+    parts = [data] if isinstance(data, bytes) else data
+    return [one if isinstance(one, Memory) else Memory(data=one.hex()) for one in parts]
+
+
+def incoming(room: Room) -> list[Memory]:
+    """Return the buffers of a receive, by their sizes."""
+    parts = [room] if isinstance(room, int) else room
+    return [one if isinstance(one, Memory) else Memory(size=one) for one in parts]
+
+
+def control_of(control: bytes | int | Memory | None) -> Memory | None:
+    """Return a control buffer: these bytes, so many bytes of room, or none."""
+    if isinstance(control, bytes):
+        return Memory(data=control.hex())
+    return Memory(size=control) if isinstance(control, int) else control
+
+
+def call_flags(flags: Sequence[str | int], how: How) -> list[str | int]:
+    """Return the flags of a call, MSG_DONTWAIT among them unless it may block."""
+    return [*flags] if how.get("wait") else [*flags, "MSG_DONTWAIT"]
