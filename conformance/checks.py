@@ -10,7 +10,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from ..impls.errors import Unsupported
@@ -18,15 +18,13 @@ from ..impls.protocol.messages import Listen
 from ..impls.protocol.results import FdResult
 from ..impls.protocol.values import ObjectKind
 from .census import identity_of, same_description
-from .link import CallLink, Link
+from .link import CallLink, Link, PeerLink
 from .objects import Objects, Thing
 from .observations import Sent
 from .peer import PeerMessage
 
 PATIENCE_MS = 1000
 """How long `released` waits before it says no. A release is over when the call that made it has returned."""
-RESCUE_SECONDS = 3.0
-"""When `rescue` acts: well within a request's deadline."""
 SMALL_BUFFER = 4608
 """The smallest SO_SNDBUF of Linux, so that partial writes and full buffers come at once."""
 _names = itertools.count()
@@ -72,9 +70,8 @@ def true_credentials(pid: int) -> bytes:
 
 
 def offset(link: Link, fd: int) -> int:
-    """Return the file offset behind the testee's ``fd``, from /proc/PID/fdinfo."""
-    text = Path(f"/proc/{link.testee.pid}/fdinfo/{fd}").read_text(encoding="ascii")
-    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("pos:")))
+    """Return the file offset behind the testee's ``fd``. Raises `NotOpen`."""
+    return link.table.offset(fd)
 
 
 def place(objects: Objects, path: Path, flags: int = os.O_RDONLY) -> Thing:
@@ -127,7 +124,7 @@ def fill(link: CallLink, fd: int, flags: Sequence[str] = ()) -> Sent:
     raise AssertionError("64 KiB went into a send buffer of 9 KiB: none of the sends failed")
 
 
-def drain(link: Link) -> list[PeerMessage]:
+def drain(link: PeerLink) -> list[PeerMessage]:
     """Let the peer receive everything that is there now."""
     messages: list[PeerMessage] = []
     while link.peer.pending():
@@ -139,7 +136,7 @@ def drain(link: Link) -> list[PeerMessage]:
 
 
 @contextlib.contextmanager
-def peer_reads(link: Link) -> Generator[list[PeerMessage]]:
+def peer_reads(link: PeerLink) -> Generator[list[PeerMessage]]:
     """Let the peer receive whatever comes while the block runs, and what is left when it ends, into the list."""
     messages: list[PeerMessage] = []
     over = threading.Event()
@@ -159,7 +156,7 @@ def peer_reads(link: Link) -> Generator[list[PeerMessage]]:
     messages += drain(link)
 
 
-def peer_option(link: Link, name: str, value: int) -> None:
+def peer_option(link: PeerLink, name: str, value: int) -> None:
     """Set a SOL_SOCKET option on the peer's end. Raises `Unsupported` where this kernel has not got it."""
     try:
         link.peer.option("SOL_SOCKET", name, value)
@@ -176,25 +173,3 @@ def datagram_socket(path: str) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-@contextlib.contextmanager
-def rescue(action: Callable[[], object]) -> Generator[threading.Event]:
-    """Do ``action`` in three seconds unless the block ends before; the event tells whether it was done.
-
-    For calls that must not block: ``action`` frees a testee that blocks all the same, and the case can say so.
-    """
-    done = threading.Event()
-
-    def act() -> None:
-        done.set()
-        with contextlib.suppress(OSError):
-            action()
-
-    timer = threading.Timer(RESCUE_SECONDS, act)
-    timer.start()
-    try:
-        yield done
-    finally:
-        timer.cancel()
-        timer.join()

@@ -3,8 +3,10 @@
 import fcntl
 import os
 
-from fdspec.conformance.checks import SMALL_BUFFER, drain, fill, offset, quiet, rescue
+from fdspec.conformance.checks import SMALL_BUFFER, drain, fill, offset, quiet
+from fdspec.conformance.rescue import rescue
 from fdspec.conformance.suite import DESCRIPTORS, MUST, PACKETS, SEQPACKET, STREAM, case
+from fdspec.impls.errors import Unsupported
 
 FLAGS_IN, FLAGS_OUT = ("flags-in",), ("flags-out",)
 NAMELESS = {"", "Error", "Exception", "OSError"}
@@ -68,13 +70,13 @@ def test_receiving_changes_nothing_of_what_is_received(link, objects):
 # --- LC06: close-on-exec --------------------------------------------------------------------------------------------
 
 
-@case("contracts.cloexec", level=MUST, checks="LC06", profiles=(DESCRIPTORS,))
+@case("contracts.cloexec", level=MUST, checks="LC06", profiles=(DESCRIPTORS,), revision=2)
 def test_received_descriptors_are_close_on_exec(link, objects):
     """Three received descriptors are close-on-exec by default or on request, or the documentation says not."""
     _closed_on_exec(link, objects, single=False)
 
 
-@case("contracts.cloexec.single", level=MUST, checks="LC06", profiles=(DESCRIPTORS,), needs=("single",))
+@case("contracts.cloexec.single", level=MUST, checks="LC06", profiles=(DESCRIPTORS,), needs=("single",), revision=2)
 def test_a_single_received_descriptor_is_close_on_exec(link, objects):
     """The call for one descriptor returns one that is close-on-exec (or can be asked to), or the documentation says not."""
     _closed_on_exec(link, objects, single=True)
@@ -83,7 +85,8 @@ def test_a_single_received_descriptor_is_close_on_exec(link, objects):
 def _closed_on_exec(link, objects, *, single):
     """The API's default is close-on-exec; or else the caller can ask for it; or else the documentation says not."""
     things = objects.files(1 if single else 3)
-    for flags in [[]] + ([["MSG_CMSG_CLOEXEC"]] if link.can("flags-in") else []):
+    on_request = link.can("flags-in") and link.policy("cloexec") != "always"
+    for flags in [[]] + ([["MSG_CMSG_CLOEXEC"]] if on_request else []):
         link.peer.send(b"x", fds=[thing.fd for thing in things])
         got = link.receive(data=1, room=len(things), flags=flags, single=single)
         assert got.things == things
@@ -245,6 +248,10 @@ def test_sending_needs_no_slot(link, objects):
     link.leave_slots(0)
     sent = link.send(b"x", numbers)
     link.restore_slots()
+    if (
+        sent.errno == "ETOOMANYREFS"
+    ):  # the limit is one of descriptors in flight as well, which the user's others count to
+        raise Unsupported("platform", "other processes of this user have more descriptors in flight than the limit")
     assert not sent.failed
     assert link.peer.receive().identities == [thing.identity for thing in things]
 
@@ -269,7 +276,7 @@ def test_peeking_takes_effect(link, objects):
 @case("contracts.flags.do-not-wait.receive", level=MUST, checks="LC12 R05", needs=FLAGS_IN)
 def test_not_waiting_to_receive_takes_effect(link):
     """MSG_DONTWAIT on a blocking socket with nothing there: EAGAIN at once."""
-    with rescue(lambda: link.peer.send(b"late")) as rescued:
+    with rescue(link, lambda: link.peer.send(b"late")) as rescued:
         got = link.receive(data=4, room=1, flags=["MSG_DONTWAIT"])
     assert not rescued.is_set(), "the receive waited"
     assert got.failed
@@ -281,7 +288,7 @@ def test_not_waiting_to_send_takes_effect(link, objects):
     """MSG_DONTWAIT on a blocking socket whose buffer is full: EAGAIN at once."""
     (number,) = link.open(objects.file())
     quiet(link)
-    with rescue(link.peer.socket.close) as rescued:
+    with rescue(link, link.peer.socket.close) as rescued:
         sent = fill(link, number, flags=["MSG_DONTWAIT", "MSG_NOSIGNAL"])
     assert not rescued.is_set(), "the send waited"
     assert sent.errno in {None, "EAGAIN"}

@@ -259,6 +259,20 @@ def test_pidfd_and_room_for_the_rights(link, objects):
     assert_not_hidden(link, objects)
 
 
+@case("pidfd.room-is-a-limit", level=MUST, checks="LC04 LC07")
+def test_a_pidfd_and_too_little_room(link, objects):
+    """With SO_PASSPIDFD room for n hands out n descriptors at most, when up to eight more were sent."""
+    link.try_option("SOL_SOCKET", "SO_PASSPIDFD", 1)
+    files = objects.files(11)
+    for room in (1, 2, 3):
+        for excess in (1, 2, 8):
+            link.peer.send(b"x", numbers(files[: room + excess]))
+            got = link.receive(1, room=room)
+            take_pidfds(link, got)
+            assert len([thing for thing in got.things if thing is not None]) <= room, f"room for {room}"
+            drop(link, got.fds)
+
+
 @case("pidfd.plain-data", level=MUST, checks="LC01 LC07")
 def test_pidfd_and_plain_data(link):
     """With SO_PASSPIDFD plain data arrives; the process descriptor that comes with it is shown or closed."""

@@ -181,7 +181,7 @@ def test_descriptors_of_a_sender_that_has_gone(link, objects):
     assert released(pipe)
 
 
-@case("ownership.unread.receiver-closes", level=MUST, checks="L12 LC01")
+@case("ownership.unread.receiver-closes", level=MUST, checks="L12", revision=2)
 def test_closing_with_unread_messages_frees_their_descriptors(link, objects):
     """The socket under test is closed with two unread messages: the pipe's writer in them is closed at once."""
     pipe = objects.fifo()

@@ -4,9 +4,9 @@ import os
 import socket
 
 from fdspec.conformance.census import same_description
-from fdspec.conformance.checks import rescue
 from fdspec.conformance.peer import rights
 from fdspec.conformance.phrases import gone, most, numbers
+from fdspec.conformance.rescue import rescue
 from fdspec.conformance.suite import (
     DESCRIPTORS,
     DGRAM,
@@ -346,7 +346,7 @@ def test_cloexec_flag(link, objects):
 def test_dontwait_flag(link, objects):
     """MSG_DONTWAIT takes effect on a blocking socket: with nothing there the receive fails with EAGAIN."""
     file = objects.file()
-    with rescue(lambda: link.peer.send(b"rescue")):
+    with rescue(link, lambda: link.peer.send(b"rescue")):
         got = link.receive(16, room=1, flags=("MSG_DONTWAIT",))
     assert got.errno in ("EAGAIN", "EWOULDBLOCK")
     link.peer.send(b"x", [file.fd])

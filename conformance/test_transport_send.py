@@ -2,8 +2,10 @@
 
 import select
 
+from fdspec.conformance.situations import taken_again
 from fdspec.conformance.suite import MUST, SHOULD, STREAM, TRANSPORT, case
 from fdspec.conformance.transport import Heard
+from fdspec.impls.errors import Unsupported
 from fdspec.impls.protocol.messages import TransportClose
 
 BIG = 100 * 1024
@@ -193,9 +195,12 @@ def test_short_writes_lose_and_repeat_nothing(link, objects):
     first = link.settle()
     assert first.lost is None
     parts = drain(link, BIG)
-    assert len(parts) > 3, "the writes were not short: the case has not provoked what it checks"
     assert data_of(parts) == payload(BIG)
     assert identities_of(parts) == [file.identity for file in files]
+    if len(parts) <= 3:  # whole, but nobody had to wait: the buffer is larger than it was told to be
+        raise Unsupported(
+            "situation", f"100 KiB went through the send buffer in {len(parts)} pieces: no write was short"
+        )
 
 
 @case("transport.full-before", level=MUST, checks="TC04", profiles=[TRANSPORT], types=[STREAM])
@@ -353,11 +358,10 @@ def test_the_original_is_closed_while_it_waits(link, objects):
 @case("transport.reused-while-queued", level=SHOULD, checks="TC08 LC05", profiles=[TRANSPORT], types=[STREAM])
 def test_another_file_takes_the_number_while_it_waits(link, objects):
     """The caller closes a queued descriptor and its number is taken by another file: that other file is never sent."""
-    file, other = objects.files(2)
-    [fd] = link.open(file)
+    [fd] = link.open(objects.file())
     link.turn(link.queues(fd), link.writes(b"data"))
     link.close(fd)
-    assert link.open(other) == [fd], "the number was not reused: the case has not provoked what it checks"
+    other = taken_again(link, objects, fd)
     link.settle()
     parts = drain(link, 4)
     assert other.identity not in identities_of(parts)

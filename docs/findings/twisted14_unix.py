@@ -224,6 +224,22 @@ def error_without_errno():
     )
 
 
+def lost_before_a_broken_write():
+    told = []
+    for data in (b"", b"to nobody"):
+        receiver, peer = connect()
+        before = numbers()
+        for _ in range(3):
+            send(peer, b"m", 0)
+        peer.close()
+        receiver.transport.write(data)
+        turn(lambda receiver=receiver: receiver.lost is not None)
+        told.append((len(receiver.fds), receiver.data))
+        end(receiver, peer, before)
+    words = "3 sent, then the peer closed: handed over %r; with something to write: %r" % tuple(told)
+    return told == [(3, b"mmm"), (1, b"m")], words
+
+
 SCENARIOS = {
     one.__name__.replace("_", "-"): one
     for one in (
@@ -235,6 +251,7 @@ SCENARIOS = {
         not_close_on_exec,
         number_reused_while_queued,
         error_without_errno,
+        lost_before_a_broken_write,
     )
 }
 

@@ -17,7 +17,7 @@ import time
 
 from twisted.python.sendmsg import recv1msg, send1msg
 
-SCM_RIGHTS, MSG_TRUNC = 1, 0x20
+SCM_RIGHTS, MSG_TRUNC, SO_PASSPIDFD = 1, 0x20, 76
 
 
 def send(sock, data, *fds):
@@ -31,19 +31,22 @@ def numbers():
 
 
 def odd_room():
-    a, b = socket.socketpair()
     told = []
-    for room in (1, 3):
-        send(a, b"x", *([0] * (room + 1)))
-        before = numbers()
-        ancillary = recv1msg(b.fileno(), 0, 1, 4 * room)[2]
-        told.append((4 * room, sum(len(data) for _, _, data in ancillary), len(numbers() - before)))
-        for fd in numbers() - before:
-            os.close(fd)
-    return told == [
-        (4, 8, 2),
-        (12, 16, 4),
-    ], "(cmsg_size, bytes of ancillary data returned, descriptors installed): %r" % told
+    for option in (None, SO_PASSPIDFD):
+        a, b = socket.socketpair()
+        if option is not None:
+            b.setsockopt(socket.SOL_SOCKET, option, 1)
+        for room in (1, 3):
+            send(a, b"x", *([0] * (room + 1)))
+            before = numbers()
+            ancillary = recv1msg(b.fileno(), 0, 1, 4 * room)[2]
+            got = sum(len(data) for _, kind, data in ancillary if kind == SCM_RIGHTS)
+            told.append((4 * room, got, len(numbers() - before)))
+            for fd in numbers() - before:
+                os.close(fd)
+    # The padding goes to one descriptor more, also where a process descriptor could have taken it.
+    words = "without and with SO_PASSPIDFD, (cmsg_size, bytes of descriptors returned, descriptors installed)"
+    return told == [(4, 8, 2), (12, 16, 4)] * 2, "%s: %r" % (words, told)
 
 
 def truncation_over_read():

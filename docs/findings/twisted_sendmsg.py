@@ -9,6 +9,8 @@ import sys
 
 from twisted.python.sendmsg import recvmsg
 
+SO_PASSPIDFD = 76
+
 
 def numbers():
     """Return the numbers that are open, without the listing's own."""
@@ -16,20 +18,22 @@ def numbers():
 
 
 def odd_room():
-    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     told = []
-    for room in (1, 3):
-        socket.send_fds(a, [b"x"], [0] * (room + 1))
-        before = numbers()
-        received = recvmsg(b, maxSize=1, cmsgSize=4 * room)
-        got = sum(len(data) for _, _, data in received.ancillary)
-        told.append((4 * room, got, len(numbers() - before)))
-        for fd in numbers() - before:
-            os.close(fd)
-    return told == [
-        (4, 8, 2),
-        (12, 16, 4),
-    ], f"(cmsgSize, bytes of ancillary data returned, descriptors installed): {told}"
+    for option in (None, SO_PASSPIDFD):
+        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        if option is not None:
+            b.setsockopt(socket.SOL_SOCKET, option, 1)
+        for room in (1, 3):
+            socket.send_fds(a, [b"x"], [0] * (room + 1))
+            before = numbers()
+            received = recvmsg(b, maxSize=1, cmsgSize=4 * room)
+            got = sum(len(data) for _, kind, data in received.ancillary if kind == socket.SCM_RIGHTS)
+            told.append((4 * room, got, len(numbers() - before)))
+            for fd in numbers() - before:
+                os.close(fd)
+    # The padding goes to one descriptor more, also where a process descriptor could have taken it.
+    words = "without and with SO_PASSPIDFD, (cmsgSize, bytes of descriptors returned, descriptors installed)"
+    return told == [(4, 8, 2), (12, 16, 4)] * 2, f"{words}: {told}"
 
 
 SCENARIOS = {"odd-room": odd_room}

@@ -198,6 +198,22 @@ def error_without_errno():
     return shown, f"descriptor 900, which is not open: {lost!r} {lost}, logged {TOLD}: neither EBADF nor the number"
 
 
+def lost_before_a_broken_write():
+    told = []
+    for data in (b"", b"to nobody"):
+        receiver, peer = connect()
+        before = numbers()
+        for _ in range(3):
+            socket.send_fds(peer, [b"m"], [0])
+        peer.close()
+        receiver.transport.write(data)
+        turn(lambda receiver=receiver: receiver.lost is not None)
+        told.append((len(receiver.fds), receiver.data))
+        end(receiver, peer, before)
+    words = f"3 sent, then the peer closed: handed over {told[0]}; with something to write: {told[1]}"
+    return told == [(3, b"mmm"), (1, b"m")], words
+
+
 SCENARIOS = {
     one.__name__.replace("_", "-"): one
     for one in (
@@ -208,6 +224,7 @@ SCENARIOS = {
         pidfd_leaks,
         number_reused_while_queued,
         error_without_errno,
+        lost_before_a_broken_write,
     )
 }
 

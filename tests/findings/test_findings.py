@@ -21,11 +21,13 @@ from fdspec.impls.setup import Unavailable, cache, prepare
 FINDINGS = Path(__file__).parents[2] / "docs" / "findings"
 CATALOGUE = registry.CATALOGUE
 CRATES = {"rust-virtio-driver": "virtio-driver", "rust-vmm-sys-util": "vmm-sys-util"}
-ANY_PYTHON = {"python-recipe"}
-"""What does not depend on the version of Python, though it is told as the implementation's."""
+ANY_RELEASE = {"python-recipe", "linux-musl"}
+"""What does not depend on the version that is told: Python's, the kernel's."""
+NOT_RUN = {FINDINGS / "linux_gc.py"}
+"""What leaves something behind in the kernel: shown by people, on a machine that they can spare."""
 OF_THE_INTERPRETER = ("python-socket", "python-socket-fds")
 """What is part of Python itself is compared under one release only, the one that the page speaks of."""
-CLEAN = ("reference", "python-socket")
+CLEAN = ("reference", "python-socket", "linux", "linux-m32")
 OTHERS = () if sys.version_info[:2] == (3, 11) else OF_THE_INTERPRETER
 LINE = re.compile(r"(?P<name>[a-z0-9-]+): (?P<verdict>shown|not shown): .+")
 
@@ -48,7 +50,9 @@ class Section:
 def parse(text: str) -> dict[str, Section]:
     """Read the page. Raises ValueError where it is not of the form that it must have."""
     found = {}
-    for part in re.split(r"^## (?=`)", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        if not part.startswith("`"):
+            continue
         head, *items = re.split(r"^### ", part, flags=re.MULTILINE)
         name = head.split("`")[1]
         facts = re.search(
@@ -109,6 +113,8 @@ def had(name: str):
 
 def program(name: str) -> list[str | Path]:
     """Return the command that shows the findings of an implementation, under its own interpreter."""
+    if PAGE[name].script.suffix == ".c":
+        return [compiled(name)]
     if name not in CRATES:
         return [had(name).python, PAGE[name].script]
     had(name)
@@ -118,6 +124,15 @@ def program(name: str) -> list[str | Path]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     return [target / "release" / "fdspec-findings", name]
+
+
+def compiled(name: str) -> Path:
+    """Compile the script in C as its implementation is compiled, and return the program."""
+    (command,) = had(name).manifest.setup.commands
+    target = cache() / "findings" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([command[0], "-static", "-Wall", "-Werror", "-o", target, PAGE[name].script], timeout=60, check=True)
+    return target
 
 
 def show(name: str, *scenarios: str) -> subprocess.CompletedProcess[str]:
@@ -179,19 +194,29 @@ def test_the_release_on_the_page_is_the_one_that_was_tested(name, records):
     had(name)
     [version] = [one["version"] for one in records if one["record"] == "implementation" and one["id"] == name]
     release = PAGE[name].release
-    assert version == release or name in ANY_PYTHON or version.startswith(release + ".")
+    assert version == release or name in ANY_RELEASE or version.startswith(release + ".")
 
 
 def test_every_implementation_has_a_section_or_is_said_to_fail_nothing():
     assert {*PAGE, *CLEAN} == set(registry.ids())
     assert not set(PAGE) & set(CLEAN)
     text = (FINDINGS / "index.md").read_text(encoding="utf-8")
-    assert f"{' and '.join(f'`{name}`' for name in CLEAN)} fail nothing." in text
+    *names, last = [f"`{name}`" for name in CLEAN]
+    assert f"{', '.join(names)} and {last} fail nothing." in " ".join(text.split())
 
 
 def test_every_script_belongs_to_a_section():
     scripts = {section.script for section in PAGE.values()}
-    assert scripts == {*FINDINGS.glob("*.py"), FINDINGS / "rust" / "src" / "main.rs"}
+    assert scripts | NOT_RUN == {*FINDINGS.glob("*.py"), *FINDINGS.glob("*.c"), FINDINGS / "rust" / "src" / "main.rs"}
+
+
+@pytest.mark.parametrize("script", NOT_RUN, ids=lambda path: path.name)
+def test_a_script_that_is_not_run_here_says_why_and_refuses_what_it_does_not_know(script):
+    assert "Beware: " in script.read_text(encoding="utf-8")
+    assert script.name in (FINDINGS / "index.md").read_text(encoding="utf-8")
+    done = subprocess.run([sys.executable, script, "x"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "no such scenario: x" in done.stderr
 
 
 @pytest.mark.parametrize("name", CRATES)
