@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from ..impls.manifest import Manifest, ManifestError
+from ..impls.mutants import PREFIX
 from ..impls.registry import CATALOGUE, UnknownImplementation, everything, find
 from ..impls.setup import Progress, Unavailable
 from .errors import Stop
@@ -31,7 +32,7 @@ def manifests(names: Iterable[str]) -> list[Manifest]:
 
 def name_of(manifest: Manifest) -> str:
     """Return what must be typed for ``manifest`` from anywhere: its id, or its path."""
-    return manifest.id if manifest.here.parent == CATALOGUE else str(manifest.file)
+    return manifest.id if manifest.here.parent == CATALOGUE or manifest.id.startswith(PREFIX) else str(manifest.file)
 
 
 def explain_missing(missing: Unavailable) -> str:

@@ -1,4 +1,4 @@
-"""Which implementations there are: the built-in catalogue, and manifests by path.
+"""Which implementations there are: the built-in catalogue, manifests by path, and the mutants of the reference.
 
 The catalogue is the directory ``catalogue`` beside this module, in a checkout and in an installed fdspec alike: one
 directory per implementation, named by its id, with an ``impl.toml`` inside.
@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from .manifest import FILE_NAME, Manifest, ManifestError, load
+from .mutants import PREFIX
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 
@@ -35,13 +36,21 @@ def everything(catalogue: Path = CATALOGUE) -> list[Manifest]:
     return [_of_catalogue(name, catalogue) for name in ids(catalogue)]
 
 
+def is_path(name: str) -> bool:
+    """Whether ``name`` is a path, and not an id: it has a slash, ends in ``.toml``, or is ``.`` or ``..``."""
+    return os.sep in name or name.endswith(".toml") or name in {".", ".."}
+
+
 def find(name: str, catalogue: Path = CATALOGUE) -> Manifest:
     """Return the manifest that ``name`` means: an id of the catalogue, or a path.
 
     A path is told from an id by a slash, by the ending ``.toml``, or by being ``.``; it leads to a manifest or to the
-    directory that holds one. Raises UnknownImplementation and ManifestError.
+    directory that holds one. ``mutant:`` and an id means one of `mutants`, which no listing shows and no run takes unasked.
+    Raises UnknownImplementation and ManifestError.
     """
-    if os.sep in name or name.endswith(".toml") or name in {".", ".."}:
+    if name.startswith(PREFIX):
+        return _mutant(name.removeprefix(PREFIX))
+    if is_path(name):
         return load(Path(name))
     known = ids(catalogue)
     if name in known:
@@ -57,3 +66,16 @@ def _of_catalogue(name: str, catalogue: Path) -> Manifest:
     if manifest.id != name:
         raise ManifestError(manifest.file, "id", f"the name of its directory expected, {name!r}; {manifest.id!r} came")
     return manifest
+
+
+def _mutant(name: str) -> Manifest:
+    from .mutants import tables  # noqa: PLC0415 - for who asks for one
+
+    try:
+        known = tables.everything()
+    except tables.MutantError as fault:
+        raise ManifestError(tables.HERE, "", str(fault)) from fault
+    if name in known:
+        return tables.manifest(known[name])
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    raise UnknownImplementation(PREFIX + name, [PREFIX + one for one in near])
