@@ -22,8 +22,13 @@ __all__ = ["main"]
 
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the conformance cases against implementations."),
+    "expect": ("expect", "Prove the file of known failures, fit it to a run, or begin one."),
+    "stability": ("stability", "Run a selection again and again, and name every flake."),
     "list": ("list", "List cases or requirements."),
     "explain": ("explain", "Print all that is known of a case or a requirement."),
+    "model": ("model", "Explain a sequence of operations on sockets, and run it on the kernel of this machine."),
+    "coverage": ("coverage", "Print what the suite covers of its specification, and which real defects it catches."),
+    "mutants": ("mutants", "Run the suite against faulty variants of the reference, and say who caught what."),
     "impls": ("impls", "List the implementations and whether they can be had here."),
     "check-adapter": ("check_adapter", "Prove that an adapter keeps the testee protocol."),
     "report": ("report", "Make the reports of recorded runs."),

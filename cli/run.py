@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import sys
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ import click
 
 from ..impls.manifest import Manifest
 from ..impls.setup import Unavailable, prepare
+from .configured import Settings, configuring, jobs_of, settle
 from .errors import HARNESS, NO_START, OK, USAGE, Stop
-from .found import explain_missing, manifests, name_of, progress
+from .found import explain_missing, name_of, progress
 from .options import implementations, selecting
 
 if TYPE_CHECKING:
@@ -25,12 +25,8 @@ CONFORMANCE = Path(__file__).parent.parent / "conformance"
 RECORDS = "records.jsonl"
 OUT = "fdspec-out"
 _PYTEST = "fdspec.pytest"
-
-
-def _jobs(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"auto|logical|[0-9]{1,4}", value):
-        raise click.BadParameter(f"a number, or 'auto', expected, {value!r} came")
-    return value
+_PYTEST_USAGE = 4
+"""pytest's own exit code of wrong usage."""
 
 
 class _Run(click.Command):
@@ -50,13 +46,24 @@ class _Run(click.Command):
 @click.command("run", cls=_Run)
 @implementations
 @selecting
-@click.option("-n", "jobs", metavar="JOBS", callback=_jobs, help="Worker processes; 'auto' for one a core.")
+@click.option("-n", "jobs", metavar="JOBS", callback=jobs_of, help="Worker processes; 'auto' for one a core.")
+@configuring
+@click.option(
+    "--expectations",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Judge by this file of known failures [default: the configuration's].",
+)
+@click.option("--no-expectations", is_flag=True, help="Judge every failure as one.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help=f"Directory for the records and reports [default: a new one in {OUT}/].",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first case that does not pass.")
+@click.option("--fresh", is_flag=True, help="A fresh testee for each case, instead of one that is reset between cases.")
+@click.option(
+    "--shuffle", "seed", type=int, metavar="SEED", help="Run the cases of each implementation in this random order."
+)
 def command(
     names: tuple[str, ...],
     patterns: tuple[str, ...],
@@ -64,27 +71,65 @@ def command(
     types: tuple[str, ...],
     profiles: tuple[str, ...],
     jobs: str | None,
+    config: Path | None,
+    no_config: bool,
+    expectations: Path | None,
+    no_expectations: bool,
     out: Path | None,
     fail_fast: bool,
+    fresh: bool,
+    seed: int | None,
 ) -> int:
     """Run the conformance cases against implementations.
 
-    Without -i it tests every implementation that can be had on this machine. Records are written as verdicts come, so
+    What the command line leaves open is taken from fdspec.toml, or [tool.fdspec] in pyproject.toml. Without either, it
+    tests every implementation that can be had on this machine. Records are written as verdicts come, so
     an interrupted run (exit 4) keeps what it saw. What stands after -- goes to pytest.
     """
     pytest_arguments: list[str] = click.get_current_context().meta[_PYTEST]
-    chosen = manifests(names)
-    if not _prepare(chosen, named=bool(names)):
-        return NO_START if names else _nothing()
+    settings = settle(
+        config,
+        no_config=no_config,
+        names=names,
+        level=level,
+        types=types,
+        profiles=profiles,
+        patterns=patterns,
+        jobs=jobs,
+        expectations=expectations,
+        no_expectations=no_expectations,
+    )
+    if settings.words:
+        click.echo(f"fdspec: {settings.words}", err=True)
+    if not _prepare(settings.manifests, named=settings.named):
+        return NO_START if settings.named else _nothing()
     directory = _directory(out)
-    options = [f"--fdspec-impl={name_of(manifest)}" for manifest in chosen] if names else ["--fdspec-all"]
-    options += [f"--fdspec-case={pattern}" for pattern in patterns]
-    options += [f"--fdspec-level={level}"] if level else []
-    options += [f"--fdspec-type={kind}" for kind in dict.fromkeys(types)]
-    options += [f"--fdspec-profile={profile}" for profile in dict.fromkeys(profiles)]
+    options = _options(settings)
     options += [f"--fdspec-out={directory}"]
     options += ["--exitfirst"] if fail_fast else []
-    return _finish(directory, _pytest(options, jobs, pytest_arguments))
+    options += ["--fdspec-fresh"] if fresh else []
+    options += [f"--fdspec-shuffle={seed}"] if seed is not None else []
+    status = _pytest(options, settings.jobs, pytest_arguments)
+    if status == _PYTEST_USAGE and settings.patterns and not patterns and settings.configuration is not None:
+        click.echo(f"fdspec: the patterns stand in {settings.configuration.place('cases')}", err=True)
+    return _finish(directory, status)
+
+
+def _options(settings: Settings) -> list[str]:
+    """Return the options of the plugin that say the same."""
+    options = (
+        [f"--fdspec-impl={name_of(manifest)}" for manifest in settings.manifests]
+        if settings.named
+        else ["--fdspec-all"]
+    )
+    options += [f"--fdspec-case={pattern}" for pattern in settings.patterns]
+    options += [f"--fdspec-level={settings.level}"] if settings.level else []
+    options += [f"--fdspec-type={kind}" for kind in settings.types]
+    options += [f"--fdspec-profile={profile}" for profile in settings.profiles]
+    options += [f"--fdspec-config={settings.configuration.name}"] if settings.configuration else []
+    options += [f"--fdspec-expectations={settings.expectations}"] if settings.expectations else []
+    options += [f"--fdspec-elsewhere={name}" for name in settings.elsewhere]
+    return options
 
 
 def _prepare(chosen: list[Manifest], *, named: bool) -> bool:
@@ -158,6 +203,12 @@ class _Watch:
 
     def __init__(self) -> None:
         self.faults: list[str] = []
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Tell the plugin that what came of the run is shown here."""
+        from ..conformance.plugin import SILENT  # noqa: PLC0415 - pytest has it by now
+
+        config.stash[SILENT] = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep the reason of a failure."""

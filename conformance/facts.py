@@ -47,6 +47,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "so-inq": _option("SO_INQ"),
     "optmem-max": _sysctl("/proc/sys/net/core/optmem_max"),
     "max-dgram-qlen": _sysctl("/proc/sys/net/unix/max_dgram_qlen"),
+    "root": lambda: "no" if os.geteuid() else "yes",
 }
 
 

@@ -13,9 +13,21 @@ import pytest
 from .. import __version__
 from ..impls.manifest import Manifest
 from ..impls.setup import Pending, Unavailable
-from .facts import platform_facts
+from .gate import Account, conclude
+from .gatewords import complaints, sentence
+from .keeper import Keeper
 from .recorder import Recorder, now
-from .records import BAD, CaseRecord, Header, ImplementationRecord, RequirementRecord, decode
+from .records import (
+    BAD,
+    CaseRecord,
+    Gate,
+    Header,
+    ImplementationRecord,
+    Platform,
+    RequirementRecord,
+    VerdictRecord,
+    decode,
+)
 from .selection import Selection
 from .suite import Suite
 from .transcript import shorten
@@ -42,8 +54,12 @@ def introduce(
 class Output:
     """What the controller writes: records as they come, and in the end the exit code."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, keeper: Keeper | None) -> None:
         self.recorder = recorder
+        self.gate: Gate | None = None
+        """How the gate judged, once the run is over."""
+        self._keeper = keeper
+        self._account = Account()
         self.faults: list[str] = []
         self.missing: list[str] = []
         self.seen = 0
@@ -58,7 +74,10 @@ class Output:
         record = getattr(report, RECORD, None)
         if record is not None:
             self.seen += 1
-            self.recorder.write(decode(record.encode()))
+            verdict = decode(record.encode())
+            self.recorder.write(verdict)
+            if self._keeper is not None and isinstance(verdict, VerdictRecord):
+                self._account.take(verdict)
         fault = getattr(report, FAULT, None)
         if fault is not None:
             self.faults.append(fault)
@@ -68,6 +87,8 @@ class Output:
     def finish(self, status: int, selected: int) -> int:
         """Write the footer and return the exit code."""
         complete = not self.faults and status in (0, 1) and (selected == 0 or self.seen >= selected)
+        if self._keeper is not None:
+            self.gate = conclude(self._keeper.expectations, self._keeper.facts, self._keeper.universe, self._account)
         code = self._code(status)
         if self.stopped and status == int(pytest.ExitCode.INTERRUPTED):
             status, code = int(pytest.ExitCode.TESTS_FAILED), self._code(int(pytest.ExitCode.TESTS_FAILED))
@@ -78,7 +99,7 @@ class Output:
         )
         if selected == 0 and self.seen == 0 and status == int(pytest.ExitCode.OK):
             complete, code, note = False, USAGE, "no case was selected"
-        self.recorder.close(complete=complete, exit_code=code, note=shorten(note))
+        self.recorder.close(complete=complete, exit_code=code, note=shorten(note), gate=self.gate)
         for fault in self.faults:
             print(f"fdspec: the harness is at fault, no verdict comes of this: {fault}", file=sys.stderr)  # noqa: T201 - last words
         return code
@@ -90,7 +111,14 @@ class Output:
             return USAGE
         if self.missing or self.recorder.reasons[START_FAILED]:
             return NO_START
-        return NOT_AS_EXPECTED if any(self.recorder.counts[verdict] for verdict in BAD) else OK
+        green = self.gate.green if self.gate else not any(self.recorder.counts[verdict] for verdict in BAD)
+        return OK if green else NOT_AS_EXPECTED
+
+    def words(self) -> list[str]:
+        """Return what the gate has to say, a line each; nothing where there is none."""
+        if self.gate is None:
+            return []
+        return [*map(str, complaints(self.gate, self._account.surprises)), sentence(self.gate)]
 
 
 _NOTES = {
@@ -120,6 +148,8 @@ def open_output(
     selection: Selection,
     suite: Suite,
     missing: Sequence[Unavailable | Pending],
+    platform: Platform,
+    keeper: Keeper | None,
     *,
     named: bool,
 ) -> Output:
@@ -131,7 +161,7 @@ def open_output(
         raise pytest.UsageError(
             f"cannot write records into {directory}: {fault.strerror}; name another directory by --fdspec-out"
         ) from fault
-    output = Output(recorder)
+    output = Output(recorder, keeper)
     output.missing = [one.manifest.id for one in missing] if named else []
     _OUTPUTS[:] = [output]
     wanted = {
@@ -142,7 +172,14 @@ def open_output(
     }
     recorder.write(
         Header(
-            str(uuid.uuid4()), now(), __version__, sys.argv, platform_facts(), {k: v for k, v in wanted.items() if v}
+            run=str(uuid.uuid4()),
+            started=now(),
+            fdspec=__version__,
+            command=sys.argv,
+            platform=platform,
+            selection={name: value for name, value in wanted.items() if value},
+            configuration=cast("str | None", config.getoption("fdspec_config")) or "",
+            expectations=keeper.expectations.file if keeper else "",
         )
     )
     for one in missing:

@@ -23,6 +23,8 @@ LEVELS = ("must", "should", "may")
 TYPES = ("stream", "dgram", "seqpacket")
 PROFILES = ("message", "descriptors", "transport", "raw", "codec")
 SESSION = pytest.StashKey["Session"]()
+SILENT = pytest.StashKey[bool]()
+"""Set by whoever shows what came of a run himself."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +43,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--fdspec-level", choices=LEVELS, default=None, help="only cases of this level and stronger ones")
     add("--fdspec-type", action="append", default=[], choices=TYPES, help="only this type of socket")
     add("--fdspec-profile", action="append", default=[], choices=PROFILES, help="only this profile")
+    add("--fdspec-fresh", action="store_true", help="a fresh testee for each case")
+    add(
+        "--fdspec-shuffle",
+        type=int,
+        default=None,
+        metavar="SEED",
+        help="the cases of each implementation in this random order",
+    )
     add("--fdspec-out", default=None, metavar="DIR", help="write DIR/records.jsonl")
+    add("--fdspec-expectations", default=None, metavar="FILE", help="judge by this file of known failures")
+    add(
+        "--fdspec-config",
+        default=None,
+        metavar="FILE",
+        help="where the other options were read from; it is noted in the records",
+    )
+    add(
+        "--fdspec-elsewhere",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="implementation that the expectations may name although this run leaves it out",
+    )
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -153,6 +177,18 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     from .output import write_report  # noqa: PLC0415 - see pytest_configure
 
     write_report(report)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how the gate judged, where nobody else will."""
+    ours = config.stash.get(SESSION, None)
+    if ours is None or config.stash.get(SILENT, False):
+        return
+    words = ours.last_words()
+    if words:
+        terminalreporter.section("fdspec gate")
+        for word in words:
+            terminalreporter.write_line(word)
 
 
 def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from .records import (
     CaseRecord,
     Footer,
+    Gate,
     Header,
     ImplementationRecord,
     Record,
@@ -64,11 +65,11 @@ class Recorder:
         """Whether that implementation has its record."""
         return implementation in self._known
 
-    def close(self, *, complete: bool, exit_code: int, note: str = "") -> None:
+    def close(self, *, complete: bool, exit_code: int, note: str = "", gate: Gate | None = None) -> None:
         """Write the footer and close the file. Closing twice does nothing."""
         if self.records and self._fd != -2:
             counts = {verdict: self.counts[verdict] for verdict in Verdict}
-            self.write(Footer(now(), complete, self.records, counts, exit_code, note))
+            self.write(Footer(now(), complete, self.records, counts, exit_code, note, gate))
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -2

@@ -58,7 +58,10 @@ class Platform(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
-    """The first record. ``started`` is RFC 3339 in UTC; ``command`` repeats the run."""
+    """The first record. ``started`` is RFC 3339 in UTC; ``command`` repeats the run.
+
+    ``configuration`` and ``expectations`` are the files that were used, empty where there was none.
+    """
 
     run: str
     started: str
@@ -67,6 +70,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
     platform: Platform
     selection: dict[str, str] = {}
     version: int = VERSION
+    configuration: str = ""
+    expectations: str = ""
 
 
 class ImplementationRecord(msgspec.Struct, frozen=True, tag="implementation", tag_field="record"):
@@ -129,6 +134,56 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     owner: str = ""
 
 
+class Standing(StrEnum):
+    """How a verdict, or an entry of the expectations, stood before the gate. All but ``expected`` make it red."""
+
+    EXPECTED = "expected"
+    UNLISTED = "unlisted-failure"
+    UNEXPECTED_PASS = "unexpected-pass"  # noqa: S105 - no password
+    OTHER_VERDICT = "other-verdict"
+    OVERLAP = "overlap"
+    UNDECIDED = "undecided"
+    MATCHES_NOTHING = "matches-nothing"
+    EXPIRED = "expired"
+
+
+class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the gate judged one verdict, or one entry of the expectations.
+
+    ``entries``: the entries that it turned on, as ``file:line``. ``listed``: the verdict that was expected, with its reason.
+    ``why`` and ``issue`` as the entry has them; ``text``: more, in a sentence, where there is more to say.
+    """
+
+    standing: Standing
+    entries: list[str] = []
+    listed: str = ""
+    why: str = ""
+    issue: str = ""
+    text: str = ""
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """How the gate judged the run. ``counts``: verdicts by standing; ``problems``: entries at which it is red.
+
+    ``entries``: how many the file has; ``outside``: how many of them were not judged, because the run's selection does not
+    cover all that they name; ``elsewhere``: how many have a condition that does not hold here.
+    """
+
+    file: str
+    entries: int
+    counts: dict[Standing, int]
+    outside: int = 0
+    elsewhere: int = 0
+    problems: list[Judgement] = []
+
+    @property
+    def green(self) -> bool:
+        """Whether everything is as expected."""
+        return not self.problems and not any(
+            number for standing, number in self.counts.items() if standing is not Standing.EXPECTED
+        )
+
+
 class VerdictRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="verdict", tag_field="record"):
     """What came of one case on one implementation in one profile, on one type of socket.
 
@@ -156,6 +211,8 @@ class VerdictRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="verdic
     log: str = ""
     noise: list[str] = []
     reproduce: str = ""
+    gate: Judgement | None = None
+    """How the gate judged it; None where there is no gate, and where it is as required and no entry names it."""
 
 
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):
@@ -167,6 +224,8 @@ class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):
     counts: dict[Verdict, int]
     exit_code: int
     note: str = ""
+    gate: Gate | None = None
+    """None where the run had no expectations."""
 
 
 Record = Header | ImplementationRecord | RequirementRecord | CaseRecord | VerdictRecord | Footer

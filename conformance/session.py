@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,8 @@ from ..impls.protocol.values import Profile, SocketType
 from ..impls.registry import UnknownImplementation, find
 from ..impls.setup import Pending, Prepared, Unavailable, prepare, survey
 from .bench import Account, Bench, Problem, problem_of
+from .facts import platform_facts
+from .keeper import Keeper, keeper_of
 from .link import Link
 from .output import FAULT, IMPLEMENTATION, NO_START, RECORD, Output, introduce, open_output
 from .records import BAD, ImplementationRecord, Verdict, VerdictRecord, encode
@@ -37,14 +40,18 @@ class CensusError(AssertionError):
 class Session:
     """The state of one conformance run in one process (the controller, or an xdist worker)."""
 
-    def __init__(self, selection: Selection, suite: Suite, prepared: dict[str, Prepared]) -> None:
+    def __init__(
+        self, selection: Selection, suite: Suite, prepared: dict[str, Prepared], keeper: Keeper | None
+    ) -> None:
         self.selection = selection
         self.suite = suite
+        self._keeper = keeper
         self._prepared = prepared
         self._benches: dict[str, Bench] = {}
         self._announced: set[str] = set()
         self.selected = 0
         self.output: Output | None = None
+        self._words: list[str] = []
 
     # --- collection ----------------------------------------------------------------------------------------------------
 
@@ -76,6 +83,7 @@ class Session:
             item for item in items if target_of(item) is not None or case_of(getattr(item, "function", None)) is None
         ]
         order = {name: index for index, name in enumerate(self._prepared)}
+        shuffle(kept)
         kept.sort(key=lambda item: order.get(target.implementation, -1) if (target := target_of(item)) else -1)
         for item in kept:
             target = target_of(item)
@@ -100,6 +108,8 @@ class Session:
         """Connect the implementation for one variant. Skips where it does not offer what the case needs."""
         bench = self.bench(target.implementation)
         case = cast("Case", case_of(getattr(item, "function", None)))
+        if item.config.getoption("fdspec_fresh"):
+            bench.retire()
         try:
             link = bench.begin(target.profile, target.type, side=target.side, receiver=case.receiver, needs=case.needs)
         except Unsupported as reason:
@@ -150,7 +160,10 @@ class Session:
             value = raised.value if raised is not None else None
             setattr(report, FAULT, f"{item.nodeid}: {raised.typename if raised else ''}: {value}")
             return
-        setattr(report, RECORD, encode(self._record(item, target, problem, raised, call.duration)).decode())
+        record = self._record(item, target, problem, raised, call.duration)
+        if self._keeper is not None:
+            record = self._keeper.judge(record, self._introduction(target.implementation).version, report)
+        setattr(report, RECORD, encode(record).decode())
         if target.implementation not in self._announced:
             self._announced.add(target.implementation)
             setattr(report, IMPLEMENTATION, encode(self._introduction(target.implementation)).decode())
@@ -233,7 +246,12 @@ class Session:
         self._benches.clear()
         if self.output is not None:
             session.exitstatus = self.output.finish(status, self.selected)
+            self._words = self.output.words()
             self.output = None
+
+    def last_words(self) -> list[str]:
+        """Return what the gate has to say of a run that is over, a line each; nothing where there is none."""
+        return self._words
 
 
 _WORST = (Verdict.BROKEN, Verdict.CRASH, Verdict.TIMEOUT, Verdict.FAIL, Verdict.LEAK)
@@ -244,6 +262,13 @@ def target_of(item: pytest.Item) -> Target | None:
     callspec = getattr(item, "callspec", None)
     found = callspec.params.get("link") if callspec is not None else None
     return found if isinstance(found, Target) else None
+
+
+def shuffle(items: list[pytest.Item]) -> None:
+    """Bring items into the random order that ``--fdspec-shuffle`` names: the same one for the same seed and selection."""
+    seed = cast("int | None", items[0].config.getoption("fdspec_shuffle")) if items else None
+    if seed is not None:
+        random.Random(seed).shuffle(items)  # noqa: S311 - an order of tests, no secret
 
 
 def _extra(item: pytest.Function) -> str:
@@ -280,6 +305,8 @@ def begin(config: pytest.Config) -> Session:
     selection = selection_of(config)
     selection.check(suite)
     manifests, named = chosen(config)
+    platform = platform_facts()
+    keeper = keeper_of(config, suite, manifests, platform)
     prepared: dict[str, Prepared] = {}
     missing: list[Unavailable | Pending] = []
     worker = hasattr(config, "workerinput")
@@ -289,9 +316,9 @@ def begin(config: pytest.Config) -> Session:
             prepared[manifest.id] = found
         else:
             missing.append(found)
-    session = Session(selection, suite, prepared)
+    session = Session(selection, suite, prepared, keeper)
     if not worker:
-        session.output = open_output(config, selection, suite, missing, named=named)
+        session.output = open_output(config, selection, suite, missing, platform, keeper, named=named)
     if missing and named and not prepared:
         reasons = "; ".join(f"{one.manifest.id}: {one.reason}" for one in missing)
         session.finish(cast("pytest.Session", _NoSession()), NO_START)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..conformance.gatewords import judged
 from ..conformance.records import CaseRecord, Open, RequirementRecord, VerdictRecord
 from .census import compare, flags
 from .control import Layout, layout, parse
@@ -125,6 +126,7 @@ class _Builder:
             self.long(verdict.expected),
             self.long(verdict.observed),
             self.chosen.get(id(verdict), 0),
+            self.text(line(judged(verdict.gate), 600)) if verdict.gate else 0,
         ]
         while not row[-1]:
             row.pop()

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..conformance.records import BAD, CaseRecord, ImplementationRecord, RequirementRecord, Verdict, VerdictRecord
+from ..conformance.records import (
+    BAD,
+    CaseRecord,
+    ImplementationRecord,
+    RequirementRecord,
+    Standing,
+    Verdict,
+    VerdictRecord,
+)
 from .store import Run
 
 SEVERITY: tuple[Verdict, ...] = (
@@ -65,8 +73,19 @@ class Cell:
 
     @property
     def bad(self) -> bool:
-        """Whether this cell turns a gate red."""
+        """Whether something in this cell is not as required."""
         return self.verdict in BAD
+
+    @property
+    def expected(self) -> bool:
+        """Whether all that is not as required in this cell is what the expectations list."""
+        bad = [verdict for verdict in self.verdicts if verdict.verdict in BAD]
+        return bool(bad) and all(standing(verdict) is Standing.EXPECTED for verdict in bad)
+
+    @property
+    def surprising(self) -> bool:
+        """Whether the gate is red because of a verdict of this cell."""
+        return any(standing(verdict) not in (None, Standing.EXPECTED) for verdict in self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -121,8 +140,13 @@ class Folded:
         return tuple(cell for cell in found if cell is not None)
 
     def bad(self, implementation: str) -> tuple[Cell, ...]:
-        """Return the cells of an implementation that turn a gate red, in the order of the suite."""
+        """Return the cells of an implementation that are not as required, in the order of the suite."""
         return tuple(cell for cell in self.row(implementation) if cell.bad)
+
+
+def standing(verdict: VerdictRecord) -> Standing | None:
+    """Return how a verdict stood before the gate; None where it is as required, or there was no gate."""
+    return verdict.gate.standing if verdict.gate else None
 
 
 def fold(run: Run) -> Folded:

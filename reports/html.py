@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from ..conformance.gatewords import TITLES, complaints, sentence
 from ..conformance.records import BAD, CaseRecord, Header, ImplementationRecord, Verdict
 from . import embed
 from .fold import MEANING, READING, Area, Cell, Folded, fold, overview
@@ -57,12 +58,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Square:
-    """A cell of the matrix: the worst verdict, what is written there and said to a screen reader."""
+    """A cell of the matrix: the worst verdict, what is written there and said to a screen reader.
+
+    ``gate``: ``expected`` or ``unexpected``, where the run had expectations and they have a say.
+    """
 
     verdict: str = ""
     text: str = ""
     count: str = ""
     said: str = ""
+    gate: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,17 +142,42 @@ def _page(folded: Folded, data: bytes) -> str:
         present=frozenset(cell.verdict.value for cell in folded.cells.values()),
         dense=len(folded.available) >= DENSE,
         title=_title(folded),
+        gate=_gate(folded),
     )
 
 
 def _title(folded: Folded) -> str:
     bad = sum(cell.bad for cell in folded.cells.values())
+    gate = folded.run.footer.gate if folded.run.footer else None
     state = "incomplete" if folded.run.incomplete else f"{bad} not as required" if bad else "all as required"
+    if gate is not None:
+        state += ", as expected" if gate.green else ", not as expected"
     return f"fdspec: {len(folded.available)} implementations, {len(folded.run.cases)} cases, {state}"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How the gate judged: in a sentence, and each reason why it is red as its title and its text."""
+
+    green: bool
+    said: str
+    complaints: tuple[tuple[str, str], ...]
+
+
+def _gate(folded: Folded) -> Gate | None:
+    gate = folded.run.footer.gate if folded.run.footer else None
+    if gate is None:
+        return None
+    said = line(sentence(gate), 600)
+    found = complaints(gate, folded.run.verdicts)
+    return Gate(
+        gate.green, said[0].upper() + said[1:], tuple((TITLES[one.standing], line(one.text, 600)) for one in found)
+    )
 
 
 def _facts(header: Header) -> tuple[tuple[str, str], ...]:
     platform = header.platform
+    files = (("Configuration", header.configuration), ("Expectations", header.expectations))
     facts = [
         (
             "Started",
@@ -157,6 +187,7 @@ def _facts(header: Header) -> tuple[tuple[str, str], ...]:
         ("Python", platform.python),
         ("fdspec", header.fdspec),
         ("User", f"{platform.user} (root)" if platform.user == 0 else str(platform.user)),
+        *((name, file) for name, file in files if file),
         ("Selection", ", ".join(f"{name} {value}" for name, value in header.selection.items()) or "everything"),
     ]
     return tuple((name, line(value)) for name, value in facts)
@@ -215,6 +246,8 @@ def _square(cell: Cell | None, dense: bool) -> Square:
     verdict, count, whole = cell.verdict, cell.count, len(cell.verdicts)
     partial = whole > 1 and (cell.bad or count < whole)
     said = f"{verdict.value}, {count} of {whole}" if partial else verdict.value
+    gate = "unexpected" if cell.surprising else "expected" if cell.expected else ""
+    said += f", {gate}" if gate else ""
     if dense:
-        return Square(verdict.value, _LETTERS[verdict], "", said)
-    return Square(verdict.value, _WORDS.get(verdict, verdict.value), f"{count}/{whole}" if partial else "", said)
+        return Square(verdict.value, _LETTERS[verdict], "", said, gate)
+    return Square(verdict.value, _WORDS.get(verdict, verdict.value), f"{count}/{whole}" if partial else "", said, gate)

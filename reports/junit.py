@@ -6,7 +6,8 @@ import re
 from enum import StrEnum
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from ..conformance.records import CaseRecord, ImplementationRecord, Verdict, VerdictRecord
+from ..conformance.gatewords import TITLES
+from ..conformance.records import CaseRecord, ImplementationRecord, Standing, Verdict, VerdictRecord
 from .census import Change, compare, flags
 from .control import Layout, layout, parse
 from .fold import Folded, fold, label
@@ -38,7 +39,8 @@ def render(run: Run) -> bytes:
     """Return the document, UTF-8: crash, timeout and broken adapter are errors, a wrong answer and a leak failures.
 
     An implementation that is not available is a skipped test with its reason. An incomplete run is a test in error, so
-    that no consumer takes it for green.
+    that no consumer takes it for green. Where the run had expectations, what they list is skipped, with the reason that
+    they give; an unexpected pass, another verdict, and each entry at which the gate is red are failures.
     """
     folded = fold(run)
     root = Element("testsuites", name="fdspec")
@@ -46,6 +48,12 @@ def render(run: Run) -> bytes:
         suite = _add(root, "testsuite", name="fdspec", **_stamp(run))
         case = _add(suite, "testcase", name="the run is complete", classname="fdspec", time="0.000")
         _add(case, _Tag.ERROR, type="incomplete", message=line(run.incomplete))
+    if run.footer and run.footer.gate and run.footer.gate.problems:
+        suite = _add(root, "testsuite", name="expectations", **_stamp(run))
+        for problem in run.footer.gate.problems:
+            name = f"{TITLES[problem.standing]}: {', '.join(problem.entries)}"
+            case = _add(suite, "testcase", name=line(name), classname="expectations", time="0.000")
+            _add(case, _Tag.FAILURE, type=problem.standing.value, message=line(problem.text))
     cases = {case.id: case for case in run.cases}
     how = layout(run.header.platform.machine)
     for implementation in run.implementations:
@@ -107,10 +115,21 @@ def _tests(
 
 def _outcome(case: Element, verdict: VerdictRecord, record: CaseRecord, how: Layout) -> None:
     tag = _TAGS.get(verdict.verdict)
+    judged = verdict.gate
+    if judged is not None and judged.standing is Standing.EXPECTED:
+        message = f"expected: {judged.listed}: {judged.why}" + (f" ({judged.issue})" if judged.issue else "")
+        _add(case, _Tag.SKIPPED, type="expected", message=line(message))
+        return
+    if judged is not None and tag in {None, _Tag.SKIPPED}:
+        message = f"came to {verdict.verdict.value}, and {' and '.join(judged.entries)} expects {judged.listed}"
+        _add(case, _Tag.FAILURE, type=judged.standing.value, message=line(message))
+        return
     if tag is None:
         return
     reason = line(verdict.reason, 100)
     kind = f"{verdict.verdict.value}: {reason}" if reason else verdict.verdict.value
+    if judged is not None:
+        kind = f"{judged.standing.value}: {kind}"
     if tag is _Tag.SKIPPED:
         _add(case, tag, type=kind, message=first(verdict.observed or verdict.reason or "unsupported"))
         return

@@ -343,6 +343,16 @@ class _Reader:
                     f"the {footer.counts.get(verdict, 0)} that the footer counts",
                     _RERUN,
                 )
+        judged = Counter(verdict.gate.standing for verdict in self.verdicts.values() if verdict.gate)
+        told = footer.gate.counts if footer.gate else {}
+        if any(judged[standing] != told.get(standing, 0) for standing in judged.keys() | told.keys()):
+            raise self.error(
+                Problem.COUNTS,
+                number,
+                f"{judged.total()} judgements of the gate",
+                f"the {sum(told.values())} that the footer counts, each as it counts them",
+                _RERUN,
+            )
         if not footer.complete:
             note = _line(footer.note, 300).rstrip(".")
             self.missing = (

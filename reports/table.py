@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..conformance.records import Verdict
+from ..conformance.gatewords import TITLES, complaints, sentence
+from ..conformance.records import Gate, Verdict
 from .fold import READING, Cell, Folded, fold, label, overview
 from .store import Run
 from .text import first, line
@@ -46,6 +47,8 @@ def _parts(folded: Folded) -> Iterator[RenderableType]:
     if folded.unavailable:
         yield _unavailable(folded)
     yield Text(overview(folded), style="bold")
+    if run.footer and run.footer.gate:
+        yield _gate(run.footer.gate, folded)
     if run.incomplete:
         yield _incomplete(run.incomplete)
 
@@ -71,6 +74,8 @@ def _table(folded: Folded) -> Table:
 
 def _failed(implementation: str, cells: tuple[Cell, ...]) -> Group:
     what = f"{len(cells)} case{'s' if len(cells) != 1 else ''} not as required"
+    expected = sum(cell.expected for cell in cells)
+    what += f", {expected} of them expected" if expected else ""
     lines = [Text.assemble("\n", (line(implementation, 60), "bold"), f": {what}")]
     lines += [_one(cell) for cell in cells]
     return Group(*lines)
@@ -85,11 +90,25 @@ def _one(cell: Cell) -> Text:
     text.append(f"  {worst.verdict.value:<8}", style=STYLE[worst.verdict])
     text.append(line(cell.case, 100))
     text.append(f" [{line(where, 60)}]", style="dim")
+    if cell.expected:
+        text.append(" expected", style="bold green")
     if worst.reason not in ("", worst.verdict.value):
         text.append(f" {line(worst.reason, 60)}")
     if seen:
         text.append(f": {first(seen, 300)}")
     return text
+
+
+def _gate(gate: Gate, folded: Folded) -> Group:
+    """Return how the gate judged: each reason why it is red in a line of its own."""
+    lines: list[Text] = []
+    for complaint in complaints(gate, folded.run.verdicts):
+        text = Text("  ")
+        text.append(TITLES[complaint.standing], style="bold red")
+        text.append(f": {line(complaint.text, 600)}")
+        lines.append(text)
+    said = line(sentence(gate), 600)
+    return Group(*lines, Text(said[0].upper() + said[1:], style="bold green" if gate.green else "bold red"))
 
 
 def _unavailable(folded: Folded) -> Group:

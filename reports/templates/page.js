@@ -19,12 +19,12 @@
     return made;
   }
 
-  /* A verdict's row: [profile, type, variant, verdict, µs, reproduce, reason, attempt-1, outcome, expected, observed, detail]. */
+  /* A verdict's row: [profile, type, variant, verdict, µs, reproduce, reason, attempt-1, outcome, expected, observed, detail, gate]. */
   function verdictOf(row, impl, kase) {
     const at = (index) => row[index] || 0;
     const one = {
       profile: S[at(0)], type: S[at(1)], variant: S[at(2)], verdict: D.verdicts[at(3)], micro: at(4), reason: S[at(6)],
-      attempt: at(7) + 1, outcome: S[at(8)], expected: S[at(9)], observed: S[at(10)], detail: at(11),
+      attempt: at(7) + 1, outcome: S[at(8)], expected: S[at(9)], observed: S[at(10)], detail: at(11), gate: S[at(12)],
     };
     const parts = [kase.id, impl.id, one.variant, one.profile, one.type];
     one.reproduce = S[at(5)].replace(/[\uE000-\uE004]/g, (mark) => parts[mark.charCodeAt(0) - 0xe000]);
@@ -125,6 +125,7 @@
   const section = (title, ...content) => [el("h3", {}, title), ...content];
   function evidence(one) {
     const out = [];
+    if (one.gate) out.push(el("p", { class: "judged" }, one.gate));
     if (one.expected || one.observed)
       out.push(el("div", { class: "two" }, el("div", {}, el("h3", {}, "Expected"), el("pre", { class: "expected" }, one.expected || "—")),
         el("div", { class: BAD.has(one.verdict) ? "saw" : "" }, el("h3", {}, "Observed"), el("pre", { class: "observed" }, one.observed || "—"))));

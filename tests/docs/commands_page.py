@@ -19,7 +19,7 @@ MARK = re.compile(r"(<!-- options: (?P<name>[\w-]+) -->\n)(?:\n(?:\|.*\n)+)?")
 
 
 def tables() -> dict[str, str]:
-    """Return the table of each verb, of ``fdspec`` itself, and of the pytest plugin."""
+    """Return the table of each verb, of the parts that a verb has, of ``fdspec`` itself, and of the pytest plugin."""
     context = click.Context(_fdspec, info_name="fdspec", help_option_names=["-h", "--help"])
     found = {"fdspec": _table(_rows(_fdspec, context))}
     for verb in VERBS:
@@ -27,6 +27,8 @@ def tables() -> dict[str, str]:
         assert command is not None, verb
         inner = click.Context(command, info_name=verb, parent=context)
         found[verb] = _table(_rows(command, inner))
+        for name, part in command.commands.items() if isinstance(command, click.Group) else ():
+            found[f"{verb}-{name}"] = _table(_rows(part, click.Context(part, info_name=name, parent=inner)))
     found["pytest"] = _table(_pytest_rows())
     return found
 

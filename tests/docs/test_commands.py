@@ -20,7 +20,8 @@ def test_the_tables_are_those_of_the_command_line():
     text = PAGE.read_text(encoding="utf-8")
     assert commands_page.filled(text) == text, "an option has changed: run python tests/docs/commands_page.py"
     marks = [mark["name"] for mark in commands_page.MARK.finditer(text)]
-    assert sorted(marks) == sorted([*VERBS, "fdspec", "pytest"])
+    assert sorted(marks) == sorted(commands_page.tables())
+    assert {*VERBS, "fdspec", "pytest", "expect-check"} <= {*marks}
 
 
 @pytest.mark.parametrize("verb", VERBS)
