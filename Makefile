@@ -29,7 +29,7 @@ report: $(VENV)/.base ## Test every implementation that can be had here, and wri
 	if [ "$$code" -gt 1 ]; then $(SAY) "the run ended with exit code $$code" >&2; exit "$$code"; fi
 
 test: $(VENV)/.dev browser compilers ## Run the tests of fdspec itself; ARGS go to pytest
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check

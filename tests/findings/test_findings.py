@@ -31,7 +31,7 @@ CLEAN = ("reference", "python-socket", "linux", "linux-m32")
 OTHERS = () if sys.version_info[:2] == (3, 11) else OF_THE_INTERPRETER
 LINE = re.compile(r"(?P<name>[a-z0-9-]+): (?P<verdict>shown|not shown): .+")
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("findings")]  # one run of the suite serves all of them
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True)
