@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from fdspec.impls.mutants import patch, tables
-from fdspec.impls.mutants.forked import Forked
+from fdspec.impls.forking import Forked
 
 
 @pytest.fixture
