@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from ..impls.mutants.tables import Mutant
-from .specification import SuiteError, Text
+from .specification import SuiteError, Text, read_table
 
 DEFECTS = Path(__file__).parent / "defects.toml"
 
@@ -61,10 +60,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_defects(path: Path = DEFECTS) -> Catalogue:
     """Return the catalogue. Raises SuiteError for a malformed file, an id that stands there twice, or an unknown class."""
-    try:
-        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Catalogue)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as fault:
-        raise SuiteError(f"{path}: {fault}") from fault
+    found = read_table(path, Catalogue)
     seen: set[str] = set()
     for one in found.defect:
         if one.id in seen:

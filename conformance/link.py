@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from msgspec import UNSET
@@ -80,15 +81,11 @@ class Link:
         Raises `Unsupported` for an operation that needs a capability which the testee did not declare.
         """
         self.require_testee(request)
-        return _offered(request, self.testee.ask(request, extra=extra))
+        return offered(request, self.testee.ask(request, extra=extra))
 
     def do(self, request: Request) -> Reply:
         """Ask for something that must work for the case to mean anything. Raises `Broken` on an error."""
-        reply = self.ask(request)
-        if reply.error is not None:
-            kind = request.__struct_config__.tag
-            raise Broken("operation", f"{kind} failed: {reply.error.type} {reply.error.errno} {reply.error.message}")
-        return reply
+        return worked(request, self.ask(request))
 
     def can(self, capability: str) -> bool:
         """Whether the testee declared ``capability`` in this profile."""
@@ -112,6 +109,14 @@ class Link:
     def told(self, kind: str, data: bytes, control: bytes) -> None:
         """Write what the peer did into the transcript."""
         self.testee.lines.append(Line(time.monotonic(), "peer", kind, data, control))
+
+    def groups(self) -> deque[list[int]]:
+        """Return how the other end groups the descriptors that it sends (see `Peer.groups`); empty where nobody tells."""
+        return deque()
+
+    def intervened(self, call: str, how: str) -> None:
+        """Write into the transcript what the harness, between the testee and its kernel, made of a call."""
+        self.testee.lines.append(Line(time.monotonic(), "kernel", call, how.encode()))
 
     # --- objects in the testee -----------------------------------------------------------------------------------------
 
@@ -166,7 +171,7 @@ class Link:
         reply = self.ask(Steps(steps=steps))
         if not isinstance(reply.result, StepsResult):
             raise Broken("operation", f"steps must be answered with a result: {reply.error}")
-        return [_offered(step, one) for step, one in zip(steps, reply.result.replies, strict=False)]
+        return [offered(step, one) for step, one in zip(steps, reply.result.replies, strict=False)]
 
     def _one_by_one(self, steps: list[Request]) -> list[Reply]:
         replies: list[Reply] = []
@@ -178,13 +183,8 @@ class Link:
 
     def adopt(self, fds: Sequence[int]) -> list[Thing | None]:
         """Take note of numbers that the implementation handed over; return what each refers to."""
-        known = self.objects.known()
-        things: list[Thing | None] = []
-        for fd in fds:
-            self.received.append(fd)
-            identity = self.table.identity(fd)
-            things.append(known.get(identity) if identity is not None else None)
-        return things
+        self.received += fds
+        return [self.objects.of(self.table.identity(fd)) for fd in fds]
 
     # --- the socket and its surroundings -------------------------------------------------------------------------------
 
@@ -194,13 +194,7 @@ class Link:
 
     def try_option(self, level: str, name: str, value: int) -> None:
         """Set an option that this kernel may lack. Raises `Unsupported` where it does."""
-        reply = self.ask(Setopt(fd=self.fd, level=level, option=name, value=value))
-        if reply.error is None:
-            return
-        why = errno_name(reply.error.errno)
-        if why in ("ENOPROTOOPT", "EOPNOTSUPP"):
-            raise Unsupported("platform", f"this kernel has no {name}: {why}")
-        raise Broken("operation", f"setopt {name} failed: {reply.error.type} {why} {reply.error.message}")
+        known_option(name, self.ask(Setopt(fd=self.fd, level=level, option=name, value=value)))
 
     def nonblocking(self) -> None:
         """Make the socket under test non-blocking, as its implementation does that."""
@@ -217,11 +211,15 @@ class Link:
         while limit in taken or free < count:
             free += limit not in taken
             limit += 1
+        self.limit_numbers(limit)
+
+    def limit_numbers(self, limit: int) -> None:
+        """Set the testee's soft RLIMIT_NOFILE to ``limit``."""
         self._limited = self._limited or resource.prlimit(self.testee.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.testee.pid, resource.RLIMIT_NOFILE, (limit, self._limited[1]))
 
     def restore_slots(self) -> None:
-        """Undo `leave_slots`."""
+        """Undo `leave_slots` and `limit_numbers`."""
         if self._limited is not None:
             resource.prlimit(self.testee.pid, resource.RLIMIT_NOFILE, self._limited)
             self._limited = None
@@ -236,12 +234,16 @@ class PeerLink(Link):
         super().__init__(testee, table, objects, type_)
         self.peer = connect(self)
 
+    def groups(self) -> deque[list[int]]:
+        """Return the peer's own account, which goes on as it sends."""
+        return self.peer.groups
+
     def end(self) -> None:
         """Close the peer."""
         self.peer.close()
 
 
-def _offered(request: Request, reply: Reply) -> Reply:
+def offered(request: Request, reply: Reply) -> Reply:
     """Return ``reply``. Raises `Broken` where it is ``unsupported``: only what was declared is ever asked."""
     if reply.unsupported is not None:
         kind = request.__struct_config__.tag
@@ -249,6 +251,24 @@ def _offered(request: Request, reply: Reply) -> Reply:
             "claimed-capability", f"{kind} was declared, and is answered with unsupported: {reply.unsupported}"
         )
     return reply
+
+
+def worked(request: Request, reply: Reply) -> Reply:
+    """Return ``reply``. Raises `Broken` where it is an error."""
+    if reply.error is not None:
+        kind = request.__struct_config__.tag
+        raise Broken("operation", f"{kind} failed: {reply.error.type} {reply.error.errno} {reply.error.message}")
+    return reply
+
+
+def known_option(name: str, reply: Reply) -> None:
+    """See that option ``name`` was set. Raises `Unsupported` where this kernel lacks it on such a socket, else `Broken`."""
+    if reply.error is None:
+        return
+    why = errno_name(reply.error.errno)
+    if why in ("ENOPROTOOPT", "EOPNOTSUPP"):
+        raise Unsupported("platform", f"this kernel has no {name} on such a socket: {why}")
+    raise Broken("operation", f"setopt {name} failed: {reply.error.type} {why} {reply.error.message}")
 
 
 class CallLink(PeerLink):

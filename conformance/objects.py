@@ -6,6 +6,7 @@ Files are made once and serve every case (nothing in the suite changes their con
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Callable
@@ -36,6 +37,8 @@ class Pool:
 
     directory: Path
     _files: list[Thing] = field(default_factory=list[Thing])
+    known: dict[Identity, Thing] = field(default_factory=dict[Identity, Thing])
+    """The files made so far, by identity."""
 
     def file(self, index: int) -> Thing:
         """Return the file of that index, made on first use; its content is its name and 64 digits."""
@@ -44,7 +47,9 @@ class Pool:
             path = self.directory / name
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             os.write(fd, f"{name}:".encode() + b"0123456789abcdef" * 4)
-            self._files.append(Thing(name, ObjectKind.FILE, str(path), identity_of(fd), fd))
+            made = Thing(name, ObjectKind.FILE, str(path), identity_of(fd), fd)
+            self._files.append(made)
+            self.known[made.identity] = made
         return self._files[index]
 
     @property
@@ -57,6 +62,7 @@ class Pool:
         for thing in self._files:
             os.close(thing.fd)
         self._files.clear()
+        self.known.clear()
 
 
 class Objects:
@@ -64,7 +70,8 @@ class Objects:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._made: list[Thing] = []
+        self._made: dict[Identity, Thing] = {}
+        self._names = itertools.count()
         self._fds: list[int] = []
         self._closers: list[Callable[[], None]] = []
         self._used = 0
@@ -81,7 +88,7 @@ class Objects:
 
     def fifo(self) -> Thing:
         """Return a FIFO; ``fd`` is the harness's reading end, non-blocking, so that POLLHUP tells when no writer is left."""
-        name = f"fifo-{len(self._made)}"
+        name = f"fifo-{next(self._names)}"
         path = self._pool.directory / name
         os.mkfifo(path, 0o600)
         fd = self.own(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
@@ -90,7 +97,7 @@ class Objects:
 
     def socket(self) -> Thing:
         """Return a listening socket; the testee ``connect``s to it and passes its own end. ``fd`` is the listener."""
-        name = f"socket-{len(self._made)}"
+        name = f"socket-{next(self._names)}"
         path = self._pool.directory / name
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
@@ -98,9 +105,15 @@ class Objects:
         self._closers += [listener.close, lambda: path.unlink(missing_ok=True)]
         return self.add(Thing(name, ObjectKind.SOCKET, str(path), identity_of(listener.fileno()), listener.fileno()))
 
+    def of(self, identity: Identity | None) -> Thing | None:
+        """Return the thing of that identity; None for None, and where this case has no such thing."""
+        if identity is None:
+            return None
+        return self._made.get(identity) or self._pool.known.get(identity)
+
     def known(self) -> dict[Identity, Thing]:
         """Return everything that a descriptor of this case may refer to, by identity."""
-        return {thing.identity: thing for thing in [*self._pool.files, *self._made]}
+        return {**self._pool.known, **self._made}
 
     def fresh(self, thing: Thing, flags: int = os.O_RDWR) -> int:
         """Return a new open file description of ``thing``, closed when the case ends."""
@@ -122,7 +135,7 @@ class Objects:
 
     def add(self, thing: Thing) -> Thing:
         """Make ``thing`` one of this case's own, by which a leak of it is recognised."""
-        self._made.append(thing)
+        self._made[thing.identity] = thing
         return thing
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -58,6 +59,8 @@ class Peer:
         self.path = path
         self._told = told
         self._fds: list[int] = []
+        self.groups: deque[list[int]] = deque()
+        """For each message with descriptors that was sent: how many each of its SCM_RIGHTS has."""
         sock.settimeout(PATIENCE)
 
     def send(
@@ -79,6 +82,9 @@ class Peer:
             sent = self.socket.sendmsg(buffers, control, bits([*flags, "MSG_NOSIGNAL"]))
         except (BrokenPipeError, ConnectionResetError, ConnectionRefusedError) as fault:
             raise Gone(f"the peer cannot send, the testee has closed its end: {fault.strerror}") from None
+        sizes = [len(ints_of(content)) for level, kind, content in control if (level, kind) == RIGHTS]
+        if any(sizes):
+            self.groups.append(sizes)
         if control:
             self._told("send", b"".join(buffers), b"".join(_image(one) for one in control))
         else:

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from msgspec import UNSET
 
@@ -23,9 +24,10 @@ from ..impls.protocol.results import FdResult, InResult, PairResult, ProcessResu
 from ..impls.protocol.values import Memory, Profile, SocketType
 from .census import Table
 from .layout import Layout
-from .link import Link
+from .link import Link, offered, worked
 from .objects import Objects, Thing
-from .rawend import Caller, End, plain, raw_result, result_of
+from .rawend import Caller, End, raw_result, result_of
+from .rawmsg import Calling
 from .rawseen import Called, RawGot, called
 
 SCM_PIDFD = 4
@@ -56,15 +58,19 @@ class Child:
         """Let the child carry out ``request``."""
         return self._reply(request, self.link.ask(In(process=self.process, request=request), extra=extra))
 
+    def do(self, request: Request) -> Reply:
+        """Let the child do something that must work for the case to mean anything. Raises `Broken` on an error."""
+        return worked(request, self.ask(request))
+
     def close(self, *fds: int) -> None:
         """Let the child close numbers of its own."""
         for fd in fds:
-            plain(self.ask(Close(fd=fd)))
+            self.do(Close(fd=fd))
 
     def begin(self, request: Request) -> None:
         """Let the child carry out ``request`` without waiting for it; `collect` returns the reply."""
         self._later = request
-        plain(self.link.ask(In(process=self.process, request=request, later=True)))
+        self.link.do(In(process=self.process, request=request, later=True))
 
     def collect(self) -> Reply:
         """Wait for the reply to what was begun."""
@@ -75,9 +81,7 @@ class Child:
         shaped = reply_to(request, result_of(reply, InResult).reply)
         if isinstance(shaped, Anomaly):
             raise Broken(shaped.kind.value, shaped.detail)
-        if shaped.unsupported is not None:
-            raise Broken("claimed-capability", f"a child answered with unsupported: {shaped.unsupported}")
-        return shaped
+        return offered(request, shaped)
 
     def end(self, end: End | int) -> End:
         """Return the child's own hand on a descriptor."""
@@ -85,7 +89,7 @@ class Child:
 
     def limit(self, count: int, resource: str = "RLIMIT_NOFILE") -> None:
         """Set a soft limit of the child."""
-        plain(self.ask(Limit(resource=resource, soft=count)))
+        self.do(Limit(resource=resource, soft=count))
 
     def wait(self) -> int:
         """End the child; return its exit code, or minus the number of the signal that ended it."""
@@ -180,26 +184,10 @@ class RawLink(Link):
         return Pipe(End(self, reader, self), writer)
 
     def call(
-        self,
-        name: str,
-        *arguments: int | str,
-        fd: int = -1,
-        iov: Sequence[Memory] = (),
-        flags: Sequence[str | int] = (),
-        alarm: float = 0.0,
-        restart: bool = False,
-        caller: Caller | None = None,
+        self, name: str, *arguments: int | str, fd: int = -1, caller: Caller | None = None, **rest: Unpack[Calling]
     ) -> Called:
         """Make a system call of ``rawcalls.py``. Raises `Unsupported` where the platform has not got it."""
-        request = RawCall(
-            name=name,
-            fd=fd,
-            iov=list(iov),
-            flags=list(flags),
-            arguments=list(arguments),
-            alarm=alarm,
-            restart=restart,
-        )
+        request = RawCall(name=name, fd=fd, arguments=list(arguments), **rest)
         try:
             reply = (caller or self).ask(request)
         except Broken as fault:
@@ -215,9 +203,7 @@ class RawLink(Link):
         """Take account of received numbers; return what each refers to."""
         if caller is self or (isinstance(caller, Child) and caller.files):
             return self.adopt(fds)
-        known = self.objects.known()
-        seen = [caller.table.identity(fd) for fd in fds]
-        return [known.get(one) if one is not None else None for one in seen]
+        return [self.objects.of(caller.table.identity(fd)) for fd in fds]
 
     def many(self, requests: Sequence[Request]) -> list[Reply]:
         """Carry out many requests in one round trip. Raises `Broken` where the testee stopped before the last."""

@@ -8,15 +8,30 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, Unpack
 
 from ..impls.constants import CONSTANTS, errno_name
-from ..impls.errors import Broken, Unsupported
+from ..impls.errors import Broken
 from ..impls.protocol import Reply
 from ..impls.protocol.messages import Accept, Getopt, RawRecvmsg, RawSendmsg, Request, Setopt, Shutdown
 from ..impls.protocol.results import AcceptResult, OptionResult, RawResult
 from ..impls.protocol.values import Memory, Msghdr
 from .census import Table
 from .layout import Layout
+from .link import known_option
 from .objects import Thing
-from .rawmsg import PLAIN, Buffers, Header, How, Room, call_flags, control_of, incoming, message, outgoing
+from .rawmsg import (
+    PLAIN,
+    Buffers,
+    Calling,
+    Header,
+    How,
+    Receiving,
+    Room,
+    Sending,
+    call_flags,
+    control_of,
+    incoming,
+    message,
+    outgoing,
+)
 from .rawseen import Called, RawGot, RawSent, got, sent
 
 Kind = TypeVar("Kind")
@@ -29,6 +44,10 @@ class Caller(Protocol):
 
     def ask(self, request: Request, *, extra: float = 0.0) -> Reply:
         """Ask and return the reply."""
+        ...
+
+    def do(self, request: Request) -> Reply:
+        """Ask for what must work. Raises `Broken` on an error."""
         ...
 
     def close(self, *fds: int) -> None:
@@ -46,11 +65,8 @@ class Home(Protocol):
         name: str,
         *arguments: int | str,
         fd: int = -1,
-        iov: Sequence[Memory] = (),
-        flags: Sequence[str | int] = (),
-        alarm: float = 0.0,
-        restart: bool = False,
         caller: Caller | None = None,
+        **rest: Unpack[Calling],
     ) -> Called:
         """Make a system call of ``rawcalls.py``."""
         ...
@@ -101,18 +117,9 @@ class End:
             restart=how.get("restart", False),
         )
 
-    def sendmsg(
-        self,
-        data: Buffers = b"x",
-        fds: Sequence[int] = (),
-        *,
-        control: bytes | Memory | None = None,
-        flags: Sequence[str | int] = (),
-        how: How | None = None,
-        **header: Unpack[Header],
-    ) -> RawSent:
+    def sendmsg(self, data: Buffers = b"x", fds: Sequence[int] = (), **rest: Unpack[Sending]) -> RawSent:
         """Send ``data`` with ``fds`` in one SCM_RIGHTS control message, followed by the bytes ``control`` as they are."""
-        return self.sent(self.caller.ask(self.sending(data, fds, control=control, flags=flags, how=how, **header)))
+        return self.sent(self.caller.ask(self.sending(data, fds, **rest)))
 
     def sendmmsg(self, messages: Sequence[Msghdr], *, flags: Sequence[str | int] = ()) -> RawSent:
         """Send several messages in one call."""
@@ -133,35 +140,21 @@ class End:
     ) -> RawRecvmsg:
         """Return the request of `recvmsg`, for a batch or for a child to carry out later."""
         how = how or {}
-        if room is not None:
-            control = self.link.layout.length(4 * room)
-        one = message(incoming(size), control_of(control), **header)
         return RawRecvmsg(
             fd=self.fd,
-            messages=[one],
+            messages=[self.header(size, room=room, control=control, **header)],
             flags=call_flags(flags, how),
             alarm=how.get("alarm", 0.0),
             restart=how.get("restart", False),
             close=close,
         )
 
-    def recvmsg(
-        self,
-        size: Room = PLAIN,
-        *,
-        room: int | None = None,
-        control: int | Memory | None = None,
-        flags: Sequence[str | int] = (),
-        how: How | None = None,
-        close: bool = False,
-        **header: Unpack[Header],
-    ) -> RawGot:
+    def recvmsg(self, size: Room = PLAIN, **rest: Unpack[Receiving]) -> RawGot:
         """Receive into ``size`` bytes (or several buffers) with a control buffer of exactly ``control`` bytes.
 
         ``room`` instead of ``control``: CMSG_LEN of so many descriptors. ``close``: the testee closes what came at once.
         """
-        request = self.receiving(size, room=room, control=control, flags=flags, how=how, close=close, **header)
-        return self.got(self.caller.ask(request), closed=close)[0]
+        return self.got(self.caller.ask(self.receiving(size, **rest)), closed=rest.get("close", False))[0]
 
     def recvmmsg(
         self, count: int, size: Room = PLAIN, *, room: int = 0, flags: Sequence[str | int] = ()
@@ -173,8 +166,7 @@ class End:
         """Receive into these very msghdrs by one recvmmsg(2); return what it returned, and the messages that came."""
         request = RawRecvmsg(fd=self.fd, messages=list(messages), flags=call_flags(flags, {}), many=True)
         reply = self.caller.ask(request)
-        result = raw_result(reply)
-        return result.returned, self.got(reply, many=True)
+        return raw_result(reply).returned, self.got(reply, many=True)
 
     def header(
         self,
@@ -208,26 +200,9 @@ class End:
 
     # --- other calls ---------------------------------------------------------------------------------------------------
 
-    def call(
-        self,
-        name: str,
-        *arguments: int | str,
-        iov: Sequence[Memory] = (),
-        flags: Sequence[str | int] = (),
-        alarm: float = 0.0,
-        restart: bool = False,
-    ) -> Called:
+    def call(self, name: str, *arguments: int | str, **rest: Unpack[Calling]) -> Called:
         """Make another system call on the descriptor; see ``rawcalls.py`` for what each takes."""
-        return self.link.call(
-            name,
-            *arguments,
-            fd=self.fd,
-            iov=iov,
-            flags=flags,
-            alarm=alarm,
-            restart=restart,
-            caller=self.caller,
-        )
+        return self.link.call(name, *arguments, fd=self.fd, caller=self.caller, **rest)
 
     def read(self, size: int = PLAIN) -> Called:
         """Read; it blocks where nothing is there."""
@@ -261,13 +236,7 @@ class End:
 
     def option(self, name: str, value: int, level: str = "SOL_SOCKET") -> None:
         """Set an option. Raises `Unsupported` where this kernel has not got it."""
-        reply = self.caller.ask(Setopt(fd=self.fd, level=level, option=name, value=value))
-        if reply.error is None:
-            return
-        why = errno_name(reply.error.errno)
-        if why in ("ENOPROTOOPT", "EOPNOTSUPP"):
-            raise Unsupported("platform", f"this kernel has no {name} on such a socket: {why}")
-        raise Broken("operation", f"setopt {name} failed: {reply.error.type} {why} {reply.error.message}")
+        known_option(name, self.caller.ask(Setopt(fd=self.fd, level=level, option=name, value=value)))
 
     def option_error(self, name: str, value: int, level: str = "SOL_SOCKET") -> str | None:
         """Set an option and return the error number's name, None where it was set."""
@@ -284,7 +253,7 @@ class End:
 
     def shutdown(self, how: str = "SHUT_WR") -> None:
         """Shut the socket down."""
-        plain(self.caller.ask(Shutdown(fd=self.fd, how=how)))
+        self.caller.do(Shutdown(fd=self.fd, how=how))
 
     def close(self) -> None:
         """Close the number."""
@@ -307,9 +276,3 @@ def result_of(reply: Reply, kind: type[Kind]) -> Kind:
         why = f"{reply.error.type} {reply.error.errno} {reply.error.message}" if reply.error is not None else "nothing"
         raise Broken("operation", f"a {kind.__name__} was expected, {why} came")
     return reply.result
-
-
-def plain(reply: Reply) -> None:
-    """Insist that something worked without which the case means nothing. Raises `Broken` on an error."""
-    if reply.error is not None:
-        raise Broken("operation", f"{reply.error.type} {reply.error.errno} {reply.error.message}")

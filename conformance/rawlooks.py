@@ -7,14 +7,18 @@ from pathlib import Path
 
 from ..impls.constants import CONSTANTS
 from ..impls.errors import Broken, Unsupported
+from ..impls.protocol.messages import RawCall, Request, Steps
 from ..impls.protocol.values import Memory, Place
+from .checks import SMALL_BUFFER
 from .observations import SOL_SOCKET
-from .raw import RawLink
+from .raw import Child, RawLink
 from .rawend import End
 
 SCM_CREDENTIALS = CONSTANTS["SCM_CREDENTIALS"]
-SMALL_BUFFER = 4608
-"""The smallest SO_SNDBUF of Linux, so that partial writes and full buffers come at once."""
+NO_PROCESS = 2**22 + 1
+"""A process id that nobody has: PID_MAX_LIMIT and one (include/linux/threads.h)."""
+LATER_MS = 60
+"""How many milliseconds pass until a child that `later` begins acts."""
 FULL = 2000
 """More messages than any queue takes at that buffer size."""
 
@@ -73,6 +77,14 @@ def drain(end: End, room: int = 8) -> tuple[bytes, list[int]]:
         fds += got.fds
 
 
+def later(link: RawLink, request: Request) -> Child:
+    """Let a child carry out ``request`` after a while, whatever the testee does meanwhile; return the child."""
+    child = link.child()
+    pause = RawCall(name="poll", fd=link.a.fd, arguments=[0, LATER_MS])
+    child.begin(Steps(steps=[pause, request]))
+    return child
+
+
 def writes_through(link: RawLink, reader: End, fds: Sequence[int]) -> bool:
     """Whether what is written into each of ``fds`` comes out at ``reader``."""
     for fd in fds:
@@ -120,6 +132,11 @@ def _local(link: RawLink, domain: str, port: int) -> Memory:
     return Memory(data=address.ljust(size, b"\0").hex())
 
 
+def ucred(link: RawLink, pid: int, user: int, group: int) -> bytes:
+    """Return an SCM_CREDENTIALS control message."""
+    return link.layout.cmsg(SOL_SOCKET, SCM_CREDENTIALS, link.layout.ints((pid, user, group)))
+
+
 def own_credentials(link: RawLink) -> tuple[int, int, int]:
     """Return process, user and group of the testee, as SCM_CREDENTIALS shows them here."""
     owner = Path(f"/proc/{link.testee.pid}").stat()
@@ -130,7 +147,7 @@ def true_credentials(link: RawLink) -> tuple[int, int, int]:
     """Return the same where they can be sent. Raises `Unsupported` in a user namespace that maps nobody."""
     own = own_credentials(link)
     sender, receiver = link.pair()
-    refused = sender.sendmsg(b"x", control=link.layout.cmsg(SOL_SOCKET, SCM_CREDENTIALS, link.layout.ints(own))).errno
+    refused = sender.sendmsg(b"x", control=ucred(link, *own)).errno
     for end in (sender, receiver):
         end.close()
     if refused == "EINVAL":

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
-from msgspec import UNSET
-
 from ..impls.protocol.values import BigNumber, Memory, Msghdr, Place
 
 PLAIN = 4096
@@ -15,15 +13,18 @@ Buffers = bytes | Sequence[bytes | Memory]
 Room = int | Sequence[int | Memory]
 
 
-class Header(TypedDict, total=False):
-    """How a msghdr lies: where it is (``place``), where its iovec array is, how many entries that claims, ``msg_flags``."""
-
+class _Rest(TypedDict, total=False):
     place: Place
     iov_place: Place
     iov_length: int | BigNumber
-    msg_flags: Sequence[str | int]
     address: str
     name: Memory
+
+
+class Header(_Rest, total=False):
+    """How a msghdr lies: where it is (``place``), where its iovec array is, how many entries that claims, ``msg_flags``."""
+
+    msg_flags: Sequence[str | int]
 
 
 class How(TypedDict, total=False):
@@ -34,18 +35,38 @@ class How(TypedDict, total=False):
     restart: bool
 
 
-def message(iov: Sequence[Memory], control: Memory | None, **header: Unpack[Header]) -> Msghdr:
+class Sending(Header, total=False):
+    """A send beside its data and descriptors: the bytes of its control buffer, its flags, how it is made, its header."""
+
+    control: bytes | Memory | None
+    flags: Sequence[str | int]
+    how: How | None
+
+
+class Receiving(Header, total=False):
+    """A receive beside the sizes of its buffers: ``room`` or ``control``, see `End.recvmsg`; ``close`` what comes at once."""
+
+    room: int | None
+    control: int | Memory | None
+    flags: Sequence[str | int]
+    how: How | None
+    close: bool
+
+
+class Calling(TypedDict, total=False):
+    """Any other call beside its name and numbers: its buffers, its flags, and the signal that interrupts it."""
+
+    iov: list[Memory]
+    flags: list[str | int]
+    alarm: float
+    restart: bool
+
+
+def message(
+    iov: Sequence[Memory], control: Memory | None, *, msg_flags: Sequence[str | int] = (), **header: Unpack[_Rest]
+) -> Msghdr:
     """Return a msghdr with these buffers and this control buffer."""
-    return Msghdr(
-        iov=list(iov),
-        control=control,
-        iov_place=header.get("iov_place", Place.HEAP),
-        iov_length=header.get("iov_length", UNSET),
-        name=header.get("name"),
-        address=header.get("address", UNSET),
-        flags=list(header.get("msg_flags", ())),
-        place=header.get("place", Place.HEAP),
-    )
+    return Msghdr(iov=list(iov), control=control, flags=list(msg_flags), **header)
 
 
 def outgoing(data: Buffers) -> list[Memory]:

@@ -8,7 +8,6 @@ from running keeps this thread from looking as well.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -23,14 +22,18 @@ RESCUE_SECONDS = 3.0
 """When a testee is freed into which nobody can look: well within a request's deadline."""
 
 
+def state_of(task: Path) -> str:
+    """Return the state of a process or thread, by its directory in /proc, as its ``stat`` shows it: R, S, T ..."""
+    return (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+
+
 def asleep(pid: int) -> bool | None:
     """Whether every thread of a process sleeps interruptibly (proc(5), state S); None where nobody can look."""
     try:
-        tasks = os.listdir(f"/proc/{pid}/task")
-        states = [Path(f"/proc/{pid}/task/{task}/stat").read_bytes().rpartition(b")")[2].split()[0] for task in tasks]
+        states = [state_of(task) for task in Path(f"/proc/{pid}/task").iterdir()]
     except (OSError, IndexError):
         return None
-    return all(state == b"S" for state in states)
+    return all(state == "S" for state in states)
 
 
 @contextlib.contextmanager

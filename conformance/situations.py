@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import socket
 import struct
@@ -19,6 +18,7 @@ from ..impls.errors import Unsupported
 from .checks import place
 from .link import CallLink
 from .objects import Objects, Thing
+from .rescue import state_of
 from .transport import TransportLink
 
 AnyLink = CallLink | TransportLink
@@ -110,7 +110,7 @@ def interruption(link: AnyLink, then: Callable[[threading.Event], object]) -> Ge
         with contextlib.suppress(OSError, Unsupported):  # the testee has died, which the request tells
             if _rests(pid, idle, over):
                 os.kill(pid, signal.SIGSTOP)
-                while _state(pid) not in ("T", "Z", "X"):
+                while state_of(Path(f"/proc/{pid}")) not in ("T", "Z", "X"):
                     over.wait(TICK)
                 os.kill(pid, signal.SIGCONT)
                 interrupted.set()
@@ -169,11 +169,6 @@ def _call(pid: int) -> str:
     return " ".join(words[:2]) if len(words) > 3 else ""
 
 
-def _state(pid: int) -> str:
-    """Return the state of a process as /proc/PID/stat shows it: R, S, T ..."""
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-
-
 # --- the limit of descriptors in flight -----------------------------------------------------------------------------
 
 
@@ -186,6 +181,4 @@ def few_in_flight(link: AnyLink) -> None:
     effective = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
     if effective & (1 << 21 | 1 << 24):  # CAP_SYS_ADMIN, CAP_SYS_RESOURCE
         raise Unsupported("platform", "this user may have any number of descriptors in flight")
-    link.leave_slots(0)  # keeps what the limit was
-    hard = resource.prlimit(link.testee.pid, resource.RLIMIT_NOFILE)[1]
-    resource.prlimit(link.testee.pid, resource.RLIMIT_NOFILE, (FEW, hard))
+    link.limit_numbers(FEW)

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ REQUIREMENTS = Path(__file__).parent / "requirements"
 PEERS = ("gVisor", "CPython", "FreeBSD", "Linux selftests", "LTP", "Twisted", "dbus", "systemd")
 """The suites that coverage is compared with; requirements may name others as well."""
 
+Kind = TypeVar("Kind")
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -61,8 +62,13 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_section(path: Path) -> Section:
     """Return the section in a TOML file. Raises SuiteError with file and place."""
+    return read_table(path, Section)
+
+
+def read_table(path: Path, kind: type[Kind]) -> Kind:
+    """Return what a TOML file of the suite says. Raises SuiteError with file and place."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Section)
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), kind)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as fault:
         raise SuiteError(f"{path}: {fault}") from fault
 

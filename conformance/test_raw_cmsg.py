@@ -6,12 +6,12 @@ and a byte read too many is a fault.
 
 import pytest
 from fdspec.conformance.observations import SCM_RIGHTS, SOL_SOCKET
-from fdspec.conformance.rawlooks import verbatim
+from fdspec.conformance.rawlooks import SCM_CREDENTIALS, verbatim
 from fdspec.conformance.suite import DGRAM, MAY, MUST, RAW, SHOULD, STREAM, case
 
 SCM_MAX_FD = 253
-SCM_CREDENTIALS, UCRED = 2, 12
-"""The type of credentials, and the bytes of a struct ucred."""
+UCRED = 12
+"""The bytes of a struct ucred."""
 
 
 def send(link, control):

@@ -1,13 +1,14 @@
 """Control messages that come beside the rights: credentials, pidfds, timestamps, the number of unread bytes."""
 
 import pytest
+from fdspec.conformance.observations import SCM_RIGHTS, SOL_SOCKET
 from fdspec.conformance.raw import SCM_PIDFD
-from fdspec.conformance.rawlooks import own_credentials, true_credentials
+from fdspec.conformance.rawlooks import NO_PROCESS, SCM_CREDENTIALS, own_credentials, true_credentials, ucred
 from fdspec.conformance.suite import DGRAM, MAY, MUST, PACKETS, RAW, SEQPACKET, SHOULD, STREAM, case
 from fdspec.impls.errors import Unsupported
 
-CREDENTIALS, RIGHTS, INQ = 2, 1, 84
-"""Types of control messages (include/linux/socket.h, include/uapi/asm-generic/socket.h)."""
+INQ = 84
+"""SCM_INQ (include/uapi/asm-generic/socket.h)."""
 TIMESTAMPS = {29, 63}
 """SCM_TIMESTAMP, as the 32-bit and the 64-bit struct timeval have it."""
 ROOM = 256
@@ -17,12 +18,7 @@ NOBODY = 65534
 
 def types(got):
     """Return the types of the control messages of level SOL_SOCKET, in order."""
-    return [one.type for one in got.cmsgs if one.level == 1]
-
-
-def ucred(link, pid, uid, gid):
-    """Return an SCM_CREDENTIALS control message."""
-    return link.layout.cmsg(1, CREDENTIALS, link.layout.ints((pid, uid, gid)))
+    return [one.type for one in got.cmsgs if one.level == SOL_SOCKET]
 
 
 @case("raw-credentials.before-rights", level=MUST, checks="C01 C01b", profiles=[RAW])
@@ -32,7 +28,7 @@ def test_credentials_come_before_the_rights(link, objects):
     link.b.option("SO_PASSCRED", 1)
     link.a.sendmsg(b"x", link.open(thing))
     got = link.b.recvmsg(control=ROOM)
-    assert types(got) == [CREDENTIALS, RIGHTS]
+    assert types(got) == [SCM_CREDENTIALS, SCM_RIGHTS]
     assert tuple(link.layout.read_ints(got.cmsgs[0].data)) == own_credentials(link)
     assert got.things == [thing]
     assert got.control_length == link.layout.space(12) + link.layout.space(4)
@@ -46,7 +42,7 @@ def test_the_order_is_the_receivers(link, objects):
     sent = link.a.sendmsg(b"x", link.open(thing), control=ucred(link, *true_credentials(link)))
     assert not sent.failed
     got = link.b.recvmsg(control=ROOM)
-    assert types(got) == [CREDENTIALS, RIGHTS]
+    assert types(got) == [SCM_CREDENTIALS, SCM_RIGHTS]
     assert got.things == [thing]
 
 
@@ -68,7 +64,7 @@ def test_credentials_nobody_asked_for(link, objects):
     thing = objects.file()
     assert not link.a.sendmsg(b"x", link.open(thing), control=ucred(link, *true_credentials(link))).failed
     got = link.b.recvmsg(control=ROOM)
-    assert types(got) == [RIGHTS]
+    assert types(got) == [SCM_RIGHTS]
     assert (got.things, got.has("MSG_CTRUNC")) == ([thing], False)
 
 
@@ -95,7 +91,7 @@ def test_credentials_of_a_process_that_does_not_exist(link):
     """A process id that nobody has: ESRCH, or EPERM for a sender without privilege; the rights before it are let go of."""
     pipe = link.pipe()
     _, user, group = true_credentials(link)
-    sent = link.a.sendmsg(b"x", [pipe.writer], control=ucred(link, 2**22 + 1, user, group))
+    sent = link.a.sendmsg(b"x", [pipe.writer], control=ucred(link, NO_PROCESS, user, group))
     assert sent.errno in ("ESRCH", "EPERM")
     link.close(pipe.writer)
     assert pipe.released
@@ -125,7 +121,7 @@ def test_a_pidfd_comes_behind_the_rights(link, objects):
     link.a.sendmsg(b"x", link.open(thing))
     got = link.b.recvmsg(control=ROOM)
     (pidfd,) = link.adopt_pidfd(got)
-    assert types(got) == [CREDENTIALS, RIGHTS, SCM_PIDFD]
+    assert types(got) == [SCM_CREDENTIALS, SCM_RIGHTS, SCM_PIDFD]
     assert got.things == [thing]
     assert link.table.pid_of(pidfd) == link.testee.pid
 
@@ -147,7 +143,7 @@ def test_no_room_for_a_pidfd(link, objects):
     link.b.option("SO_PASSPIDFD", 1)
     link.a.sendmsg(b"x", link.open(thing))
     got = link.b.recvmsg(control=link.layout.space(4))
-    assert types(got) == [RIGHTS]
+    assert types(got) == [SCM_RIGHTS]
     assert got.things == [thing]
     assert got.has("MSG_CTRUNC")
 
@@ -171,7 +167,7 @@ def test_a_timestamp_comes_before_the_rights(link, objects):
     got = link.b.recvmsg(control=ROOM)
     first, second = types(got)
     assert first in TIMESTAMPS
-    assert second == RIGHTS
+    assert second == SCM_RIGHTS
     assert (got.things, got.has("MSG_CTRUNC")) == ([thing], False)
 
 
@@ -182,7 +178,7 @@ def test_no_timestamp_on_a_stream(link, objects):
     link.b.option("SO_TIMESTAMP", 1)
     link.a.sendmsg(b"x", link.open(thing))
     got = link.b.recvmsg(control=ROOM)
-    assert types(got) == [RIGHTS]
+    assert types(got) == [SCM_RIGHTS]
     assert got.things == [thing]
 
 
@@ -193,7 +189,7 @@ def test_the_number_of_unread_bytes(link, objects):
     link.b.option("SO_INQ", 1)
     link.a.sendmsg(b"abcdef", link.open(thing))
     got = link.b.recvmsg(2, control=ROOM)
-    assert types(got) == [RIGHTS, INQ]
+    assert types(got) == [SCM_RIGHTS, INQ]
     assert link.layout.read_ints(got.cmsgs[1].data) == [4]
     assert got.things == [thing]
 
@@ -219,7 +215,7 @@ def test_an_accepted_socket_inherits_passcred(link, objects):
     assert server.option_value("SO_PASSCRED") == 1
     client.sendmsg(b"x", link.open(thing))
     got = server.recvmsg(control=ROOM)
-    assert types(got) == [CREDENTIALS, RIGHTS]
+    assert types(got) == [SCM_CREDENTIALS, SCM_RIGHTS]
     assert got.things == [thing]
 
 

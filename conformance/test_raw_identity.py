@@ -1,6 +1,7 @@
 """What a received descriptor is: the same open file description, with flags of the receiver's own."""
 
 import pytest
+from fdspec.conformance.rawlooks import path_of
 from fdspec.conformance.suite import MUST, RAW, SHOULD, STREAM, case
 from fdspec.impls.errors import Unsupported
 from fdspec.impls.protocol.messages import Open
@@ -15,11 +16,6 @@ def passed(link, fd, *flags):
     assert not link.a.sendmsg(b"x", [fd]).failed
     (got,) = link.b.recvmsg(room=1, flags=list(flags)).fds
     return got
-
-
-def path(text):
-    """Return a path as system calls take it."""
-    return Memory(data=(text.encode() + b"\0").hex())
 
 
 @case("raw-identity.one-description", level=MUST, checks="I01 S01", profiles=[RAW])
@@ -102,10 +98,10 @@ def test_a_received_listener_works(link):
 def test_a_file_without_a_name(link):
     """A file that was unlinked passes like any other, and its content is there."""
     name = f"{link.directory}/nameless"
-    made = link.call("openat", fd=AT_FDCWD, iov=[path(name)], flags=["O_RDWR", "O_CREAT", "O_EXCL"])
+    made = link.call("openat", fd=AT_FDCWD, iov=[path_of(name)], flags=["O_RDWR", "O_CREAT", "O_EXCL"])
     fd = link.made(made.returned).fd
     assert link.call("write", fd=fd, iov=[Memory(data=b"content".hex())]).returned == 7
-    assert not link.call("unlink", iov=[path(name)]).failed
+    assert not link.call("unlink", iov=[path_of(name)]).failed
     got = passed(link, fd)
     link.call("lseek", 0, 0, fd=got)
     assert link.call("read", fd=got, iov=[Memory(size=16)]).data == b"content"

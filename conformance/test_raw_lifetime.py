@@ -16,15 +16,21 @@ SHAPES = {
 """Graphs by their edges: the socket that an edge leads to waits in the queue of the one that it comes from."""
 
 
-@case("raw-lifetime.in-its-own-queue", level=MUST, checks="G02", profiles=[RAW])
-def test_a_socket_in_its_own_queue(link):
-    """A socket's only descriptor waits in its own queue, a pipe's writer beside it: both are collected."""
+def garbage(link, *flags):
+    """Leave a socket in its own queue, a pipe's writer beside it, and close both elsewhere; return the pipe and the send."""
     pipe = link.pipe()
     sender, receiver = link.pair()
-    sender.sendmsg(b"x", [receiver.fd, pipe.writer])
+    sent = sender.sendmsg(b"x", [receiver.fd, pipe.writer], flags=list(flags))
     link.close(pipe.writer)
     receiver.close()
     sender.close()
+    return pipe, sent
+
+
+@case("raw-lifetime.in-its-own-queue", level=MUST, checks="G02", profiles=[RAW])
+def test_a_socket_in_its_own_queue(link):
+    """A socket's only descriptor waits in its own queue, a pipe's writer beside it: both are collected."""
+    pipe, _ = garbage(link)
     assert pipe.released_by_collection()
 
 
@@ -68,13 +74,8 @@ def test_a_cycle_that_can_be_reached(link):
     link.close(kept.writer)
     sender.close()
     for _ in range(5):  # that a collection was run is told by garbage which it takes
-        garbage = link.pipe()
-        one, other = link.pair()
-        one.sendmsg(b"x", [other.fd, garbage.writer])
-        link.close(garbage.writer)
-        one.close()
-        other.close()
-        assert garbage.released_by_collection()
+        taken, _ = garbage(link)
+        assert taken.released_by_collection()
         assert not kept.released
     got = receiver.recvmsg(room=2)
     assert len(got.fds) == 2
@@ -156,14 +157,9 @@ def test_a_sender_process_that_ends(link):
 @case("raw-lifetime.cycle-through-an-urgent-byte", level=SHOULD, checks="G15", profiles=[RAW], types=[STREAM])
 def test_a_cycle_through_an_urgent_byte(link):
     """A socket's only descriptor travels with an out-of-band byte in its own queue: collected all the same."""
-    pipe = link.pipe()
-    sender, receiver = link.pair()
-    sent = sender.sendmsg(b"x", [receiver.fd, pipe.writer], flags=["MSG_OOB"])
+    pipe, sent = garbage(link, "MSG_OOB")
     if sent.errno == "EOPNOTSUPP":
         link.outcome = "refused"
-    link.close(pipe.writer)
-    receiver.close()
-    sender.close()
     assert pipe.released_by_collection()
 
 
@@ -184,12 +180,7 @@ def test_the_count_of_waiting_descriptors(link, objects):
 @case("raw-lifetime.any-close-collects", level=SHOULD, checks="G18", profiles=[RAW])
 def test_any_close_begins_a_collection(link):
     """Garbage in flight: the close of any AF_UNIX socket, of another type too, has it collected soon."""
-    pipe = link.pipe()
-    sender, receiver = link.pair()
-    sender.sendmsg(b"x", [receiver.fd, pipe.writer])
-    link.close(pipe.writer)
-    receiver.close()
-    sender.close()
+    pipe, _ = garbage(link)
     link.outcome = "at-once" if pipe.released else "kick"
     assert pipe.released_by_collection()
 

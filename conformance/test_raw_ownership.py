@@ -1,12 +1,12 @@
 """Who holds what: senders, queues, receivers, and threads that do it all at once."""
 
 import pytest
-from fdspec.conformance.rawlooks import true_credentials
+from fdspec.conformance.observations import SOL_SOCKET
+from fdspec.conformance.rawlooks import NO_PROCESS, true_credentials, ucred
 from fdspec.conformance.suite import DGRAM, MUST, PACKETS, RAW, SEQPACKET, SHOULD, STREAM, case
 from fdspec.impls.protocol.messages import Steps
 from fdspec.impls.protocol.values import Memory
 
-RIGHTS = 1
 WORKERS, MESSAGES, ROUND = 4, 1000, 250
 """Threads on each side, messages of each, and how many in one round trip."""
 
@@ -47,7 +47,7 @@ def test_failing_sends_keep_nothing(link):
     good = link.layout.rights([pipe.writer])
     wrong = {
         "EBADF": link.layout.rights([-1]),
-        "EINVAL": link.layout.cmsg(RIGHTS, 77, b""),
+        "EINVAL": link.layout.cmsg(SOL_SOCKET, 77, b""),
     }
     for errno, bad in wrong.items():
         assert link.a.sendmsg(b"x", control=good + bad).errno == errno
@@ -63,7 +63,7 @@ def test_rights_beside_refused_credentials(link):
     """Good rights, then credentials of no process: the send fails, nothing is queued, no reference is kept."""
     pipe = link.pipe()
     _, user, group = true_credentials(link)
-    refused = link.layout.cmsg(1, 2, link.layout.ints((2**22 + 1, user, group)))
+    refused = ucred(link, NO_PROCESS, user, group)
     assert link.a.sendmsg(b"x", [pipe.writer], control=refused).errno in ("ESRCH", "EPERM")
     link.close(pipe.writer)
     assert pipe.released

@@ -1,13 +1,12 @@
 """Calls that a signal interrupts, and calls whose time is over."""
 
 import pytest
-from fdspec.conformance.rawlooks import fill
+from fdspec.conformance.rawlooks import fill, later
 from fdspec.conformance.suite import MAY, MUST, PACKETS, RAW, STREAM, case
-from fdspec.impls.protocol.messages import RawCall, Steps
 from fdspec.impls.protocol.values import Memory
 
-SOON, LATER_MS = 0.01, 60
-"""When a signal comes, in seconds, again and again until the call returns; how many milliseconds later a child acts."""
+SOON = 0.01
+"""When a signal comes, in seconds, again and again until the call returns."""
 MANY = 1 << 20
 ALARM = {"wait": True, "alarm": SOON}
 RESTARTING = {"wait": True, "alarm": SOON, "restart": True}
@@ -23,14 +22,6 @@ def limit_time(link, end, microseconds):
     """Set SO_RCVTIMEO."""
     set_ = end.call("setsockopt", "SOL_SOCKET", "SO_RCVTIMEO", iov=[timeval(link, microseconds)])
     assert not set_.failed, set_
-
-
-def later(link, request):
-    """Let a child carry out ``request`` after a while, whatever the testee does meanwhile; return the child."""
-    child = link.child()
-    pause = RawCall(name="poll", fd=child.end(link.a).fd, arguments=[0, LATER_MS])
-    child.begin(Steps(steps=[pause, request]))
-    return child
 
 
 @case("raw-signals.receive", level=MUST, checks="E01 R05", profiles=[RAW], needs=["alarm"])

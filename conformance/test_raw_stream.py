@@ -1,12 +1,11 @@
 """Where the receives of a stream end: messages with descriptors are barriers, plain bytes are not."""
 
 import pytest
+from fdspec.conformance.rawlooks import later
 from fdspec.conformance.suite import MAY, MUST, RAW, SHOULD, STREAM, case
-from fdspec.impls.protocol.messages import RawCall, Steps
 from fdspec.impls.protocol.values import Memory
 
 ON_STREAMS = {"profiles": [RAW], "types": [STREAM]}
-LATER_MS = 50
 BIG = 100_000
 
 
@@ -167,9 +166,7 @@ def test_waitall_waits_across_descriptors(link, objects):
     thing = objects.file()
     fds = link.open(thing)
     link.a.sendmsg(b"abc")
-    child = link.child()
-    pause = RawCall(name="poll", fd=link.a.fd, arguments=[0, LATER_MS])
-    child.begin(Steps(steps=[pause, link.a.sending(b"defghijk", fds)]))
+    child = later(link, link.a.sending(b"defghijk", fds))
     got = link.b.recvmsg(10, room=1, flags=["MSG_WAITALL"], how={"wait": True})
     child.wait()
     assert (got.data, got.things) == (b"abcdefghij", [thing])

@@ -90,7 +90,7 @@ def test_a_number_that_is_not_given_out_again_is_told():
 
 def test_few_may_be_in_flight_or_the_user_has_no_limit():
     with process(WAITS) as (running, link):
-        link.leave_slots = lambda _: None
+        link.limit_numbers = lambda limit: resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (limit, limit))
         with contextlib.suppress(Unsupported):
             few_in_flight(link)
         soft = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)[0]

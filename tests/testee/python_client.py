@@ -59,16 +59,28 @@ class Testee:
     """A testee as a child process. Every reply is checked against the shape that the protocol gives it."""
 
     __test__ = False
+    silent = False
+    """Whether it must have written nothing to standard error when it ends."""
 
     def __init__(self, interpreter: str, path: Path, directory: Path) -> None:
-        self.command = [interpreter, "-I", str(TESTEE), str(path)]
+        self.begin([interpreter, "-I", str(TESTEE), str(path)], directory)
+
+    def begin(self, command: list[str], directory: Path, environment: dict[str, str] | None = None) -> None:
+        self.command = command
+        self.environment = environment
         self.directory = directory
         self.start()
 
     def start(self) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            self.command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.directory, bufsize=0
+            self.command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            cwd=self.directory,
+            bufsize=0,
+            env=self.environment,
         )
         self.id = 0
         self.hello = self.get("hello", version=1, constants=CONSTANTS)
@@ -82,9 +94,10 @@ class Testee:
         if kind is not None:
             self.process.kill()
         code = self.process.wait(PATIENCE)
+        words = self.process.stderr.read() if self.silent else b""
         for pipe in (self.process.stdout, self.process.stderr):
             pipe.close()
-        assert kind is not None or code == 0
+        assert kind is not None or (code, words) == (0, b"")
 
     def check(self) -> None:
         """See that the last test left it clean; if not, start another for the next one, and say so."""
@@ -94,6 +107,10 @@ class Testee:
             self.__exit__(type(error))
             self.start()
             raise
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def write(self, data: bytes) -> None:
         self.process.stdin.write(data)
@@ -139,9 +156,9 @@ class Testee:
     def steps(self, *steps: dict[str, Any], go_on: bool = False) -> list[dict[str, Any]]:
         return self.get("steps", steps=list(steps), go_on=go_on)["replies"]
 
-    def descriptors(self) -> dict[int, str]:
-        """Return the open descriptors with what they refer to, from outside."""
-        directory = Path(f"/proc/{self.process.pid}/fd")
+    def descriptors(self, pid: int = 0) -> dict[int, str]:
+        """Return the open descriptors of the testee (or another process) with what they refer to, from outside."""
+        directory = Path(f"/proc/{pid or self.pid}/fd")
         return {int(entry.name): str(entry.readlink()) for entry in directory.iterdir()}
 
     def new(self) -> list[int]:

@@ -28,9 +28,7 @@ if OLD is None:
 
 class Testee27(Testee):
     def __init__(self, command, directory):
-        self.command = list(command)
-        self.directory = directory
-        self.start()
+        self.begin(list(command), directory)
 
 
 def command(name):

@@ -19,7 +19,8 @@ from fdspec.impls.setup import TESTEE as LIBRARIES
 from fdspec.impls.setup import Prepared, Unavailable, prepare
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_client import OFFSET, PATIENCE, Raw
+from python_client import PATIENCE
+from raw_client import OFFSET, Raw
 
 SOURCE = LIBRARIES / "raw" / "testee.c"
 BUILDS = ("linux", "linux-m32", "linux-musl", "sanitized")
@@ -138,16 +139,16 @@ def test_a_descriptor_goes_through(raw: Raw, kind: str, tmp_path: Path) -> None:
     assert message["changed"] == ["msg_controllen", "control"]
     assert len(message["control"]) == 128
     (number,) = raw.numbers(message)
-    assert raw.table()[number] == str(tmp_path / "file")
+    assert raw.descriptors()[number] == str(tmp_path / "file")
 
 
 def test_what_it_receives_can_be_closed_at_once(raw: Raw) -> None:
     one, other = raw.pair()
-    before = raw.table()
+    before = raw.descriptors()
     raw.send(one, 2, 2, 2)
     got = first(raw.receive(other, close=True))
     assert len(raw.numbers(got)) == 3
-    assert raw.table() == before
+    assert raw.descriptors() == before
 
 
 def test_names_and_addresses(raw: Raw) -> None:
@@ -194,12 +195,12 @@ def test_data_at_each_place(raw: Raw, place: str) -> None:
 def test_a_control_buffer_at_each_place_does_no_harm(raw: Raw, place: str) -> None:
     one, other = raw.pair()
     raw.send(one, 2)
-    before = raw.table()
+    before = raw.descriptors()
     split = raw.limits["header"] + 4
     message = {"iov": [{"size": 1}], "control": {"size": 64, "place": place, "split": split}}
     got = raw.receive(other, message, close=True)
     assert got["returned"] == 1
-    assert raw.table() == before
+    assert raw.descriptors() == before
     assert len(first(got).get("control", "")) // 2 == {"null": 0, "unmapped": 0, "then-unmapped": split}.get(place, 64)
     rights = raw.rights(2)
     rights["control"] |= {"place": place, "split": split}
@@ -276,7 +277,7 @@ def test_what_lies_behind_memory_that_lies_is_not_the_testees_own(raw: Raw) -> N
     raw.send(one, *[2] * 10)
     got = raw.receive(other, {"iov": [{"size": 1}], "control": {"size": 4, "length": 500}}, close=True)
     assert len(first(got)["control"]) == 8
-    assert raw.table().keys() - raw.baseline.keys() == {one, other}
+    assert raw.descriptors().keys() - raw.baseline.keys() == {one, other}
 
 
 def test_memory_within_memory(raw: Raw) -> None:
@@ -407,7 +408,7 @@ def test_things_that_can_be_passed(raw: Raw, name: str, fields: dict[str, Any], 
     if name in ("pipe2", "socketpair"):
         data = bytes.fromhex(result["iov"][0])
         made = [int.from_bytes(data[:4], "little"), int.from_bytes(data[4:], "little")]
-    found = raw.table()
+    found = raw.descriptors()
     assert [found[number].startswith(target) for number in made] == [True] * len(made), found
     raw.reset(*made)
 
@@ -452,7 +453,7 @@ def test_number_0_is_free_and_comes_back(raw: Raw) -> None:
     raw.send(one, 2)
     raw.receive(other, close=True)
     raw.reset()
-    assert raw.table()[0] == raw.table()[1] == "/dev/null"
+    assert raw.descriptors()[0] == raw.descriptors()[1] == "/dev/null"
 
 
 def test_steps_refer_to_anything_that_came_back(raw: Raw) -> None:
@@ -474,7 +475,7 @@ def test_steps_refer_to_anything_that_came_back(raw: Raw) -> None:
     assert [list(reply) for reply in replies] == [["result"]] * len(steps)
     assert replies[2]["result"]["returned"] == 1
     (number,) = raw.numbers(replies[3]["result"]["messages"][0])
-    assert raw.table()[number] == "/dev/zero"
+    assert raw.descriptors()[number] == "/dev/zero"
     assert replies[6]["result"]["reply"] == {"result": {"returned": 1, "iov": []}}
     assert replies[8]["result"]["reply"] == {"result": {}}
     assert [list(one) for one in replies[9]["result"]["reply"]["result"]["replies"]] == [["result"], ["result"]]
@@ -507,11 +508,11 @@ def test_a_child_has_a_table_of_its_own(raw: Raw) -> None:
     fd = raw.open()
     child = raw.get("fork")
     assert parent(child["pid"]) == raw.pid
-    assert raw.table(child["pid"])[fd] == "/dev/null"
-    assert len([number for number in raw.table(child["pid"]) if number >= OFFSET]) == 2
+    assert raw.descriptors(child["pid"])[fd] == "/dev/null"
+    assert len([number for number in raw.descriptors(child["pid"]) if number >= OFFSET]) == 2
     raw.get("in", process=1, request={"op": "close", "fd": fd})
-    assert fd in raw.table()
-    assert fd not in raw.table(child["pid"])
+    assert fd in raw.descriptors()
+    assert fd not in raw.descriptors(child["pid"])
     assert raw.get("wait", process=1) == {"code": 0}
     assert parent(child["pid"]) == 0
 
@@ -519,7 +520,7 @@ def test_a_child_has_a_table_of_its_own(raw: Raw) -> None:
 def test_a_child_that_shares_the_table(raw: Raw) -> None:
     child = raw.get("fork", files=True)
     made = raw.get("in", process=1, request={"op": "open", "path": "/dev/zero"})["reply"]["result"]["fd"]
-    assert raw.table()[made] == "/dev/zero"
+    assert raw.descriptors()[made] == "/dev/zero"
     raw.get("close", fd=made)
     told = raw.get("in", process=1, request={"op": "close", "fd": made})["reply"]
     assert told["error"]["errno"] == "EBADF"
@@ -537,7 +538,7 @@ def test_a_child_of_another_user(raw: Raw) -> None:
     assert re.search(r"^Groups:\s*$", status, re.MULTILINE)
     assert "Max open files            20 " in Path(f"/proc/{child['pid']}/limits").read_text()
     told = raw.get("in", process=1, request={"op": "census"})["reply"]["result"]["descriptors"]
-    assert {one["fd"] for one in told} == set(raw.table(child["pid"]))
+    assert {one["fd"] for one in told} == set(raw.descriptors(child["pid"]))
     steps = [{"op": "open", "path": "/dev/null"}] * 30
     replies = raw.get("in", process=1, request={"op": "steps", "steps": steps})["reply"]["result"]["replies"]
     assert replies[-1]["error"]["errno"] == "EMFILE"
@@ -549,7 +550,7 @@ def test_a_child_goes_on_as_a_new_program(raw: Raw) -> None:
     lost = raw.open()
     child = raw.get("fork")
     assert raw.get("in", process=1, request={"op": "raw_call", "name": "execve"})["reply"]["result"]["returned"] == 0
-    found = raw.table(child["pid"])
+    found = raw.descriptors(child["pid"])
     assert kept in found
     assert lost not in found
     told = raw.get("in", process=1, request={"op": "raw_call", "name": "fcntl", "fd": kept, "arguments": ["F_GETFD"]})
@@ -647,7 +648,7 @@ def test_the_census_is_the_one_from_outside(raw: Raw, tmp_path: Path) -> None:
     one, other = raw.pair()
     raw.send(one, 2, 2)
     told = {fact["fd"]: fact for fact in raw.get("census")["descriptors"]}
-    assert set(told) == set(raw.table())
+    assert set(told) == set(raw.descriptors())
     for fd, fact in told.items():
         real = os.stat(f"/proc/{raw.pid}/fd/{fd}")
         assert (fact["device"], fact["inode"]) == (real.st_dev, real.st_ino)
@@ -701,7 +702,7 @@ def test_a_malformed_request_is_one(raw: Raw) -> None:
         reply = raw.read()
         assert reply["id"] == raw.id
         assert reply.get("error", {}).get("type") == "Request", (fields, reply)
-    assert raw.table() == raw.baseline
+    assert raw.descriptors() == raw.baseline
 
 
 @pytest.mark.parametrize("fd", [1 << 31, -(1 << 31) - 1, 1 << 63, 1 << 70])
@@ -829,10 +830,10 @@ def test_ten_thousand_requests_leave_nothing(raw: Raw) -> None:
         {"op": "raw_recvmsg", "fd": other, "messages": [{**room, "place": "then-unmapped"}], "flags": ["MSG_DONTWAIT"]},
         {"op": "open", "path": "/nowhere"},
     ]
-    before = raw.table()
+    before = raw.descriptors()
     sizes = []
     for _ in range(10):
         raw.get("steps", steps=steps * 250, go_on=True)
         sizes.append(int(Path(f"/proc/{raw.pid}/statm").read_text().split()[1]))
-    assert raw.table() == before
+    assert raw.descriptors() == before
     assert max(sizes[5:]) - max(sizes[:5]) < 100, f"resident pages after each thousand requests: {sizes}"
