@@ -42,9 +42,10 @@ format: $(VENV)/.dev ## Bring the code into the house's form
 docs: $(VENV)/.dev ## Build the manual into site/
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.dev ## Measure fdspec's own speed; ARGS go to each benchmark
+bench: $(VENV)/.dev ## Measure fdspec's own speed; ARGS go to the benchmarks of cases
 	$(BIN)/python benchmarks/cost_of_a_case.py $(ARGS)
 	$(BIN)/python benchmarks/time_to_first_case.py $(ARGS)
+	$(BIN)/python benchmarks/cost_of_a_held_call.py
 
 clean: ## Remove everything that was built here; implementations' environments stay in the user's cache
 	rm -rf $(VENV) build dist site *.egg-info fdspec-out .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,11 @@ class _Run(click.Command):
     type=click.Path(file_okay=False, path_type=Path),
     help=f"Directory for the records and reports [default: a new one in {OUT}/].",
 )
+@click.option(
+    "--personality",
+    metavar="NAME",
+    help="Answer the testees' calls as this other system would: macos, freebsd, illumos, linux-old. No real one runs.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first case that does not pass.")
 @click.option("--fresh", is_flag=True, help="A fresh testee for each case, instead of one that is reset between cases.")
 @click.option(
@@ -76,6 +82,7 @@ def command(
     expectations: Path | None,
     no_expectations: bool,
     out: Path | None,
+    personality: str | None,
     fail_fast: bool,
     fresh: bool,
     seed: int | None,
@@ -84,7 +91,8 @@ def command(
 
     What the command line leaves open is taken from fdspec.toml, or [tool.fdspec] in pyproject.toml. Without either, it
     tests every implementation that can be had on this machine. Records are written as verdicts come, so
-    an interrupted run (exit 4) keeps what it saw. What stands after -- goes to pytest.
+    an interrupted run (exit 4) keeps what it saw. Under a --personality the configured expectations are left out, and
+    cases on the real kernel are not run. What stands after -- goes to pytest.
     """
     pytest_arguments: list[str] = click.get_current_context().meta[_PYTEST]
     settings = settle(
@@ -99,6 +107,8 @@ def command(
         expectations=expectations,
         no_expectations=no_expectations,
     )
+    if personality and expectations is None:  # the configured ones are about the real kernel
+        settings = replace(settings, expectations=None)
     if settings.words:
         click.echo(f"fdspec: {settings.words}", err=True)
     if not _prepare(settings.manifests, named=settings.named):
@@ -106,6 +116,7 @@ def command(
     directory = _directory(out)
     options = _options(settings)
     options += [f"--fdspec-out={directory}"]
+    options += [f"--fdspec-personality={personality}"] if personality else []
     options += ["--exitfirst"] if fail_fast else []
     options += ["--fdspec-fresh"] if fresh else []
     options += [f"--fdspec-shuffle={seed}"] if seed is not None else []

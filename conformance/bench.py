@@ -17,16 +17,18 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..impls.constants import SOCKET_KINDS
 from ..impls.errors import Broken, StartFailed, TesteeError, Unsupported
-from ..impls.process import Launch, Line, Testee
+from ..impls.process import Launch, Line, Testee, spawn
 from ..impls.protocol.messages import Connect, Receiver, Reset, TransportAccept, TransportConnect, TransportListen
 from ..impls.protocol.results import FdResult, HelloResult, ResetResult, TransportResult
 from ..impls.protocol.values import Profile, SocketType
 from .census import Identity, Table
+from .interpose.kernel import Kernel
+from .interpose.launcher import execute
 from .link import DescriptorsLink, Link, MessageLink, PeerLink, require
 from .objects import Objects, Pool
 from .peer import Peer, accept
@@ -71,10 +73,24 @@ class Account:
     after: list[Open]
 
 
+WORST = (Verdict.BROKEN, Verdict.CRASH, Verdict.TIMEOUT, Verdict.FAIL, Verdict.LEAK)
+"""Of several problems the first of these is the case's verdict."""
+
+
+def worst(problems: Sequence[Problem]) -> Problem | None:
+    """Return the problem that is the verdict of a case; None where there is none."""
+    return min(problems, key=lambda one: WORST.index(one.verdict), default=None)
+
+
 class Bench:
     """One implementation and its testee. Not for more than one case at a time."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, kernel: Kernel | None = None) -> None:
+        """``kernel``: stands between every testee of this bench and its kernel, and is closed with the bench."""
+        if kernel is not None:
+            starter = execute if launch.starter is spawn else launch.starter
+            launch = replace(launch, starter=kernel.starter(starter))
+        self.kernel = kernel
         self._launch = launch
         self._directory = Path(tempfile.mkdtemp(prefix="fdspec-"))  # mkdtemp makes it 0700
         self._pool = Pool(self._directory)
@@ -113,6 +129,8 @@ class Bench:
             try:
                 self._testee = Testee(self._launch, home)
             except StartFailed as failure:
+                if self.kernel is not None:
+                    self.kernel.retire()
                 self._failed_starts += 1
                 if not self._started or self._failed_starts > 1:  # every further attempt would cost a deadline
                     self._failure = failure
@@ -134,10 +152,14 @@ class Bench:
         if self._testee is not None:
             self._testee.kill()
             self._testee = None
+        if self.kernel is not None:
+            self.kernel.retire()
 
     def close(self) -> None:
         """End everything and remove the private directory."""
         self.retire()
+        if self.kernel is not None:
+            self.kernel.close()
         for listener, _ in self._listeners.values():
             listener.close()
         self._pool.close()
@@ -168,7 +190,21 @@ class Bench:
         require(offer, profile, *([side] if side else []), *needs)
         self._warm_up(profile, type_, side)
         self._new_page(testee)
-        return self._connect(profile, type_, side, receiver or Receiver())
+        link = self._connect(profile, type_, side, receiver or Receiver())
+        if self.kernel is not None:
+            self.kernel.watch(
+                self._connection(link), lambda one: link.objects.of(one) is not None, link.intervened, link.groups
+            )
+        return link
+
+    def _connection(self, link: Link) -> list[Identity]:
+        """Return the sockets of the connection under test. A transport may keep its number to itself."""
+        table = self._the_table
+        if link.fd >= 0:
+            found = table.identity(link.fd)
+            return [] if found is None else [found]
+        now = table.identities()
+        return [one for fd, one in now.items() if self._baseline.get(fd) != one and table.is_socket(fd)]
 
     def _new_page(self, testee: Testee) -> None:
         """Begin a transcript."""
@@ -287,6 +323,8 @@ class Bench:
         try:
             if self._testee is None:
                 raise HarnessFault("the testee of this case was retired before its account was taken")
+            if self.kernel is not None:
+                self._rest(self.kernel)
             self._testee.check()
             table = self._the_table
             link.restore_slots()
@@ -294,6 +332,9 @@ class Bench:
             problems += self._stray_closes(link, now)
             listed = dict.fromkeys([*link.opened, *link.received])
             mine = [fd for fd in listed if fd in now and self._baseline.get(fd) != now[fd] and fd not in link.connected]
+            if self.kernel is not None:  # closed already, as far as the testee goes
+                mine += [fd for fd, one in now.items() if one == self.kernel.marker and fd not in mine]
+                mine += [fd for fd in self.kernel.untold if link.objects.of(now.get(fd)) and fd not in mine]
             problems += self._reset(link, mine)
             problems += self._left_over(link)
             if failed or problems:
@@ -304,6 +345,28 @@ class Bench:
             self.retire()
         self._drop(link)
         return Account(problems, self._before if failed or problems else [], after)
+
+    def excuse(self, failure: BaseException | None) -> BaseException | None:
+        """Return what a case ended in that raised ``failure``: Unsupported where the kernel in the middle makes it say nothing.
+
+        That is so where it could not do what was needed, where a case passed although a planned fault never acted, and where
+        one failed on a system that leaks by itself.
+        """
+        if self.kernel is None:
+            return failure
+        reason = self.kernel.impossible or ("" if failure is not None else self.kernel.idle())
+        if isinstance(failure, AssertionError) and self.kernel.system is not None and self.kernel.untold:
+            name = self.kernel.system.personality.name
+            reason = f"{name} itself leaves descriptors open here of which it tells nobody: {failure}"
+        return Unsupported("interposer", reason) if reason else failure
+
+    @staticmethod
+    def _rest(kernel: Kernel) -> None:
+        """Let every call go on from now on. Raises `HarnessFault` where the kernel in the middle went wrong itself."""
+        kernel.rest()
+        faults = kernel.faults()
+        if faults:
+            raise HarnessFault(f"the interposer could not answer a call: {faults[0]!r}") from faults[0]
 
     @staticmethod
     def _stray_closes(link: Link, now: dict[int, Identity]) -> list[Problem]:
@@ -388,6 +451,7 @@ class Bench:
         """Return the number of the harness's own open descriptors without those that the bench keeps by design."""
         kept = len(self._pool.files) + len(self._listeners)
         kept += (self._testee.held if self._testee is not None else 0) + (self._table is not None)
+        kept += self.kernel.descriptors if self.kernel is not None else 0
         return len(os.listdir("/proc/self/fd")) - kept
 
     @property

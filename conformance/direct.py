@@ -14,12 +14,9 @@ from typing import Any, cast
 
 from ..impls.errors import TesteeError, Unsupported
 from ..impls.protocol.values import Profile, SocketType
-from .bench import Bench, HarnessFault, Problem, problem_of
+from .bench import Bench, HarnessFault, Problem, problem_of, worst
 from .records import Verdict
 from .suite import Case
-
-_WORST = (Verdict.BROKEN, Verdict.CRASH, Verdict.TIMEOUT, Verdict.FAIL, Verdict.LEAK)
-SIDES = ("client", "server")
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,12 @@ class Variant:
 
 def variants(case: Case, profiles: Sequence[Profile]) -> list[Variant]:
     """Return every variant of ``case`` in those of ``profiles`` to which it applies, in a fixed order."""
-    found: list[Variant] = []
-    for profile in profiles:
-        if profile not in case.profiles:
-            continue
-        if profile is Profile.TRANSPORT:
-            places = [(SocketType.STREAM, side) for side in SIDES] if SocketType.STREAM in case.types else []
-        else:
-            places = [(kind, "") for kind in case.types]
-        found += [Variant(case, profile, *place, values) for place in places for values in _parameters(case)]
-    return found
+    return [
+        Variant(case, profile, *place, values)
+        for profile in profiles
+        for place in case.places(profile)
+        for values in _parameters(case)
+    ]
 
 
 def run(bench: Bench, variant: Variant) -> Problem:
@@ -54,12 +47,12 @@ def run(bench: Bench, variant: Variant) -> Problem:
     try:
         link = bench.begin(variant.profile, variant.type, side=variant.side, receiver=case.receiver, needs=case.needs)
     except Unsupported as reason:
-        return _worst(bench.settle().problems) or problem_of(reason)
+        return worst(bench.settle().problems) or problem_of(reason)
     except TesteeError as fault:
         bench.settle()
         bench.retire()
         return problem_of(fault)
-    given = {"link": link, "objects": link.objects, **dict(variant.values)}
+    given = {"link": link, "objects": link.objects, "kernel": bench.kernel, **dict(variant.values)}
     try:
         case.function(**{name: given[name] for name in inspect.signature(case.function).parameters})
     except (TesteeError, AssertionError) as raised:
@@ -67,22 +60,19 @@ def run(bench: Bench, variant: Variant) -> Problem:
     except Exception as fault:
         bench.settle()
         raise HarnessFault(f"{case.id} {variant.profile.value} {variant.type.value}: {fault!r}") from fault
+    failure = bench.excuse(failure)
     failed = failure is not None and not isinstance(failure, Unsupported)
     problems = bench.settle(failed=failed).problems
     match failure:
         case Unsupported():
-            return _worst(problems) or problem_of(failure)
+            return worst(problems) or problem_of(failure)
         case TesteeError():
             bench.retire()
             return problem_of(failure)
         case AssertionError():
             return Problem(Verdict.FAIL, "assertion", str(failure))
         case _:
-            return _worst(problems) or Problem(Verdict.PASS, "", "")
-
-
-def _worst(problems: list[Problem]) -> Problem | None:
-    return min(problems, key=lambda one: _WORST.index(one.verdict)) if problems else None
+            return worst(problems) or Problem(Verdict.PASS, "", "")
 
 
 def _parameters(case: Case) -> Iterator[tuple[tuple[str, object], ...]]:

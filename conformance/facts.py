@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ..impls.constants import CONSTANTS
 from .census import same_description
+from .interpose.kernel import missing
 from .records import Platform
 
 
@@ -47,6 +48,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "so-inq": _option("SO_INQ"),
     "optmem-max": _sysctl("/proc/sys/net/core/optmem_max"),
     "max-dgram-qlen": _sysctl("/proc/sys/net/unix/max_dgram_qlen"),
+    "interposer": lambda: f"no ({reason})" if (reason := missing()) else "yes",
     "root": lambda: "no" if os.geteuid() else "yes",
 }
 
@@ -58,9 +60,12 @@ def _ask(probe: Callable[[], str]) -> str:
         return f"no ({fault})"
 
 
-def platform_facts() -> Platform:
-    """Return where we are. Each probe's answer is short text; ``no (why)`` where the kernel has not got it."""
+def platform_facts(personality: str = "") -> Platform:
+    """Return where we are. Each probe's answer is short text; ``no (why)`` where the kernel has not got it.
+
+    ``personality``: the name of the system that the kernel is made to look like.
+    """
     system = os.uname()
     python = f"{platform.python_implementation()} {platform.python_version()}"
     probes = {name: _ask(probe) for name, probe in PROBES.items()} if sys.platform == "linux" else {}
-    return Platform(system.sysname, system.release, system.machine, python, os.geteuid(), probes)
+    return Platform(system.sysname, system.release, system.machine, python, os.geteuid(), probes, personality)

@@ -69,6 +69,8 @@ class Link:
         self.outcome = ""
         """Which of several permitted outcomes occurred, by the name that the requirement gives it."""
         self._limited: tuple[int, int] | None = None
+        self.lacks: frozenset[str] = frozenset()
+        """Options and flags that the system has not got as which the kernel shows itself."""
 
     def end(self) -> None:
         """Let go of what the harness itself holds of the connection."""
@@ -81,6 +83,7 @@ class Link:
         Raises `Unsupported` for an operation that needs a capability which the testee did not declare.
         """
         self.require_testee(request)
+        self._require_system(request)
         return offered(request, self.testee.ask(request, extra=extra))
 
     def do(self, request: Request) -> Reply:
@@ -100,6 +103,16 @@ class Link:
         if request.capability is not None and request.capability not in self.testee.hello.capabilities:
             kind = request.__struct_config__.tag
             raise Unsupported("capability", f"{kind} needs {request.capability}, which the testee does not offer")
+
+    def _require_system(self, request: Request) -> None:
+        """Raise `Unsupported` where ``request`` uses an option or a flag that the emulated system has not got."""
+        if not self.lacks:
+            return
+        used = request.flags if isinstance(request, (Sendmsg, Recvmsg, SendFds, RecvFds)) else ()
+        names = [request.option] if isinstance(request, Setopt) else used
+        for name in names:
+            if name in self.lacks:
+                raise Unsupported("personality", f"the emulated system has no {name}")
 
     def policy(self, name: str) -> str:
         """Return the outcome that the implementation documents for ``name``; '' without a source."""

@@ -17,19 +17,22 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from multiprocessing import get_context
+from types import TracebackType
+from typing import Self
 
+from ..impls.errors import Unsupported
 from ..impls.manifest import Deadlines
 from ..impls.mutants import forked
-from ..impls.mutants.tables import Mutant, compiled
+from ..impls.mutants.tables import Layer, Mutant, compiled
 from ..impls.process import Launch
 from ..impls.protocol.values import Profile
 from . import checks, direct, peer
 from .bench import Bench, HarnessFault
 from .direct import Variant
+from .interpose.kernel import in_the_middle
 from .records import BAD, Verdict
 from .suite import Case, Suite, load_suite
 
@@ -42,10 +45,12 @@ REFERENCE = ""
 FAULTS = (HarnessFault, BrokenProcessPool)
 """What `examine_all` raises where the harness is at fault."""
 _PROFILES = (Profile.MESSAGE, Profile.DESCRIPTORS, Profile.TRANSPORT)
-ENOUGH = 24
+_CLEAN = {Layer.MESSAGE: _PROFILES, Layer.CONTROL: (Profile.MESSAGE,)}
+"""The layers whose adapters are examined as they are, and in which profiles."""
+ENOUGH = 16
 """How many cases catch a mutant before the others are spared: each costs a testee, mostly."""
-SHARE = 3
-"""Of the cases that check nothing which a mutant violates, it meets one in so many."""
+SHARE = 5
+"""Of the cases that check nothing which a mutant violates, it meets one in so many; of those with the interposer none."""
 _MEMORY = 2**32
 _DEADLINE = 1.5
 """Seconds that a mutant has for an answer."""
@@ -81,6 +86,11 @@ class Examined:
     def cases(self) -> list[str]:
         """The ids of the cases that caught it, each once."""
         return list(dict.fromkeys(one.case for one in self.catches))
+
+    def __and__(self, other: Examined) -> Examined:
+        """Return the runs of two implementations that stand on the reference as one: what either could run was run."""
+        unsupported = [case for case in self.unsupported if case in other.unsupported]
+        return replace(self + other, unsupported=unsupported)
 
     def __add__(self, other: Examined) -> Examined:
         """Return both runs of the same mutant as one."""
@@ -127,28 +137,65 @@ def chosen(case: Case, mutant: Mutant) -> list[Variant]:
     return [one for one in found if (one.type, one.side) == place]
 
 
+class _Benches:
+    """The bench of one mutant, and a second one whose testee has the harness between it and its kernel."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._made: dict[bool, Bench] = {}
+
+    def of(self, case: Case) -> Bench:
+        """Return the bench for ``case``. Raises Unsupported where there is no interposer."""
+        if case.interposed not in self._made:
+            kernel = in_the_middle() if case.interposed else None
+            self._made[case.interposed] = Bench(self._launch, kernel)
+        return self._made[case.interposed]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for bench in self._made.values():
+            bench.close()
+
+
 def examine(
-    suite: Suite, mutant: Mutant | None, wanted: Collection[str] | None = None, *, thorough: bool = False
+    suite: Suite,
+    mutant: Mutant | None,
+    wanted: Collection[str] | None = None,
+    *,
+    thorough: bool = False,
+    layer: Layer = Layer.MESSAGE,
 ) -> Examined:
     """Run one mutant, or the reference, through its cases, or those of ``wanted``; if ``thorough`` none is spared.
+
+    ``layer``: which of the implementations that stand on the reference is examined, where it is no mutant's.
 
     Raises `HarnessFault` and MutantError.
     """
     found = Examined(mutant.id if mutant is not None else REFERENCE)
+    layer = mutant.layer if mutant is not None else layer
     begin = time.monotonic()
-    starter = forked.starter(compiled(mutant) if mutant is not None else {})
+    starter = forked.starter(compiled(mutant) if mutant is not None else {}, layer)
     deadline = _DEADLINE if mutant is not None else Deadlines().request
     launch = Launch(["a fork"], request_deadline=deadline, memory=_MEMORY, starter=starter)
-    with ExitStack() as stack:
-        bench = Bench(launch)
-        stack.callback(bench.close)
+    with _Benches(launch) as benches:
         for case in _in_turn(relevant(suite, mutant), mutant):
             if wanted is not None and case.id not in wanted:
                 continue
             if not thorough and mutant is not None and _is_spared(suite, mutant, case, found):
                 found.spared.append(case.id)
                 continue
-            variants = direct.variants(case, _PROFILES) if mutant is None else chosen(case, mutant)
+            variants = direct.variants(case, _CLEAN[layer]) if mutant is None else chosen(case, mutant)
+            try:
+                bench = benches.of(case) if variants else None
+            except Unsupported:
+                bench = None
+            if bench is None:
+                found.unsupported.append(case.id)
+                continue
             _run_case(bench, variants, found)
     found.catches.sort(key=lambda one: list(suite.cases).index(one.case))
     return replace(found, seconds=time.monotonic() - begin)
@@ -190,7 +237,7 @@ def _is_spared(suite: Suite, mutant: Mutant, case: Case, found: Examined) -> boo
     caught = found.cases
     if len(caught) >= ENOUGH and any(_by_right(mutant, suite.cases[one]) for one in caught):
         return True
-    return not _by_right(mutant, case) and _draw(mutant, case) % SHARE != 0
+    return not _by_right(mutant, case) and (case.interposed or _draw(mutant, case) % SHARE != 0)
 
 
 def _draw(mutant: Mutant, case: Case) -> int:
@@ -209,7 +256,8 @@ _MUTANTS: dict[str, Mutant] = {}
 
 
 def _one(name: str, wanted: Collection[str] | None, thorough: bool) -> Examined:
-    return examine(_SUITE[0], _MUTANTS.get(name), wanted, thorough=thorough)
+    layer = Layer(name) if name in set(Layer) else Layer.MESSAGE
+    return examine(_SUITE[0], _MUTANTS.get(name), wanted, thorough=thorough, layer=layer)
 
 
 def examine_all(
@@ -230,8 +278,8 @@ def examine_all(
     found: dict[str, Examined] = {}
     with ProcessPoolExecutor(jobs or default_jobs(), get_context("fork"), hurry) as pool:
         try:
-            for one in pool.map(_one, (REFERENCE, *_MUTANTS), repeat(wanted), repeat(thorough)):
-                found[one.mutant] = one
+            for one in pool.map(_one, (*_CLEAN, *_MUTANTS), repeat(wanted), repeat(thorough)):
+                found[one.mutant] = found[one.mutant] & one if one.mutant in found else one
             idle = idle_cases(suite, found)
             spared = [one.mutant for one in found.values() if idle.intersection(one.spared)]
             for one in pool.map(_one, spared, repeat(idle), repeat(True)):

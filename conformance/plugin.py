@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from .interpose.kernel import Kernel
     from .link import Link
     from .objects import Objects
     from .session import Session
@@ -43,6 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--fdspec-level", choices=LEVELS, default=None, help="only cases of this level and stronger ones")
     add("--fdspec-type", action="append", default=[], choices=TYPES, help="only this type of socket")
     add("--fdspec-profile", action="append", default=[], choices=PROFILES, help="only this profile")
+    add(
+        "--fdspec-personality",
+        default=None,
+        metavar="NAME",
+        help="answer the testees' calls as this other system would",
+    )
     add("--fdspec-fresh", action="store_true", help="a fresh testee for each case")
     add(
         "--fdspec-shuffle",
@@ -140,6 +147,13 @@ def link(request: pytest.FixtureRequest) -> Link:
 def objects(link: Link) -> Objects:
     """What this case may pass: files, FIFOs, sockets."""
     return link.objects
+
+
+@pytest.fixture
+def kernel(link: Link, request: pytest.FixtureRequest) -> Kernel:
+    """The harness between the testee and its kernel, which the case tells what to do to system calls."""
+    assert link is not None  # noqa: S101 - the connection comes first
+    return session_of(request.config).kernel(request.node)
 
 
 @pytest.hookimpl(wrapper=True)

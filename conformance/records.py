@@ -47,7 +47,10 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """Where a run took place. ``probes``: facts about the kernel, measured at run time, by name."""
+    """Where a run took place. ``probes``: facts about the kernel, measured at run time, by name.
+
+    ``personality``: the system that the harness made this kernel look like; empty where it let it be.
+    """
 
     system: str
     release: str
@@ -55,6 +58,13 @@ class Platform(msgspec.Struct, frozen=True):
     python: str
     user: int
     probes: dict[str, str] = {}
+    personality: str = ""
+
+    @property
+    def kernel(self) -> str:
+        """The kernel in words; one that was emulated is called so."""
+        real = f"{self.system} {self.release} ({self.machine})"
+        return f"{self.personality}, emulated by fdspec on {real}" if self.personality else real
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
@@ -112,7 +122,7 @@ class CaseRecord(msgspec.Struct, frozen=True, tag="case", tag_field="record"):
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a transcript. ``at``: seconds since the case began; ``actor``: harness, testee, peer or census."""
+    """One line of a transcript. ``at``: seconds since the case began; ``actor``: harness, testee, peer, census or kernel."""
 
     at: float
     actor: str

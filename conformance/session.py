@@ -12,14 +12,17 @@ import pytest
 from ..impls.errors import TesteeError, Unsupported
 from ..impls.manifest import Manifest
 from ..impls.process import launch_of
-from ..impls.protocol.values import Profile, SocketType
+from ..impls.protocol.values import Profile
 from ..impls.registry import UnknownImplementation, find
 from ..impls.setup import Pending, Prepared, Unavailable, prepare, survey
-from .bench import Account, Bench, Problem, problem_of
+from .bench import Account, Bench, HarnessFault, Problem, problem_of, worst
 from .facts import platform_facts
+from .interpose.kernel import Kernel, in_the_middle
+from .interpose.personality import Personality
 from .keeper import Keeper, keeper_of
 from .link import Link
 from .output import FAULT, IMPLEMENTATION, NO_START, RECORD, Output, introduce, open_output
+from .personalities import chosen_system, otherwise_on
 from .records import BAD, ImplementationRecord, Verdict, VerdictRecord, encode
 from .selection import Selection, Target, chosen, selection_of
 from .suite import Case, Suite, SuiteError, case_of, load_suite
@@ -41,13 +44,21 @@ class Session:
     """The state of one conformance run in one process (the controller, or an xdist worker)."""
 
     def __init__(
-        self, selection: Selection, suite: Suite, prepared: dict[str, Prepared], keeper: Keeper | None
+        self,
+        selection: Selection,
+        suite: Suite,
+        prepared: dict[str, Prepared],
+        keeper: Keeper | None,
+        system: Personality | None = None,
     ) -> None:
+        """``system``: as what the kernel shows itself to the testees; None: as what it is."""
+        self.system = system
         self.selection = selection
         self.suite = suite
         self._keeper = keeper
         self._prepared = prepared
-        self._benches: dict[str, Bench] = {}
+        self._benches: dict[tuple[str, bool], Bench] = {}
+        """By implementation, and whether it is interposed."""
         self._announced: set[str] = set()
         self.selected = 0
         self.output: Output | None = None
@@ -60,18 +71,15 @@ class Session:
         one = case_of(function)
         if one is None or not self.selection.takes(one):
             return []
-        types = [kind for kind in one.types if not self.selection.types or kind in self.selection.types]
-        found: list[Target] = []
-        for name, prepared in self._prepared.items():
-            for profile in prepared.manifest.profiles:
-                if profile not in one.profiles or (self.selection.profiles and profile not in self.selection.profiles):
-                    continue
-                if profile is Profile.TRANSPORT:
-                    if SocketType.STREAM in types:
-                        found += [Target(name, profile, SocketType.STREAM, side) for side in ("client", "server")]
-                else:
-                    found += [Target(name, profile, kind, "") for kind in types]
-        return found
+        return [
+            Target(name, profile, kind, side)
+            for name, prepared in self._prepared.items()
+            for profile in prepared.manifest.profiles
+            if not self.selection.profiles or profile in self.selection.profiles
+            for kind, side in one.places(profile)
+            if self.system is None or _can_be_emulated(one, profile)
+            if not self.selection.types or kind in self.selection.types
+        ]
 
     def runs(self, item: pytest.Item) -> bool:
         """Whether ``item`` is a variant of a case."""
@@ -84,7 +92,15 @@ class Session:
         ]
         order = {name: index for index, name in enumerate(self._prepared)}
         shuffle(kept)
-        kept.sort(key=lambda item: order.get(target.implementation, -1) if (target := target_of(item)) else -1)
+        shuffled = bool(kept) and kept[0].config.getoption("fdspec_shuffle") is not None
+
+        def place(item: pytest.Item) -> tuple[int, bool]:
+            target = target_of(item)
+            if target is None:
+                return -1, False
+            return order.get(target.implementation, -1), _is_interposed(item) and not shuffled
+
+        kept.sort(key=place)  # so that each kind of testee is started once
         for item in kept:
             target = target_of(item)
             if target is not None and item.config.getoption("dist", "no") != "no":
@@ -94,24 +110,42 @@ class Session:
 
     # --- a case --------------------------------------------------------------------------------------------------------
 
-    def bench(self, name: str) -> Bench:
-        """Return the bench of an implementation; the one before it is cleared away."""
-        found = self._benches.get(name)
+    def bench(self, name: str, *, interposed: bool) -> Bench:
+        """Return the bench of an implementation; those of the one before it are cleared away. Raises Unsupported."""
+        found = self._benches.get((name, interposed))
         if found is None:
-            for other in self._benches.values():
-                other.close()
-            self._benches.clear()
-            found = self._benches[name] = Bench(launch_of(self._prepared[name]))
+            for other in [key for key in self._benches if key[0] != name]:
+                self._benches.pop(other).close()
+            kernel = in_the_middle(self.system) if interposed or self.system is not None else None
+            found = self._benches[name, interposed] = Bench(launch_of(self._prepared[name]), kernel)
         return found
+
+    def kernel(self, item: pytest.Item) -> Kernel:
+        """Return what stands between the testee of ``item`` and its kernel."""
+        kernel = self._bench_of(item).kernel
+        if kernel is None:
+            raise HarnessFault("no kernel stands in the middle of this case")
+        return kernel
+
+    def _bench_of(self, item: pytest.Item) -> Bench:
+        target = cast("Target", target_of(item))
+        return self.bench(target.implementation, interposed=_is_interposed(item))
 
     def begin_case(self, target: Target, item: pytest.Item) -> Link:
         """Connect the implementation for one variant. Skips where it does not offer what the case needs."""
-        bench = self.bench(target.implementation)
         case = cast("Case", case_of(getattr(item, "function", None)))
+        otherwise = otherwise_on(self.system, case)
+        if otherwise:
+            pytest.skip(otherwise)
+        try:
+            bench = self._bench_of(item)
+        except Unsupported as reason:
+            pytest.skip(str(reason))
         if item.config.getoption("fdspec_fresh"):
             bench.retire()
         try:
             link = bench.begin(target.profile, target.type, side=target.side, receiver=case.receiver, needs=case.needs)
+            link.lacks = self.system.lacks if self.system is not None else frozenset()
         except Unsupported as reason:
             account = bench.settle()
             item.stash[ACCOUNT] = account
@@ -127,12 +161,12 @@ class Session:
 
     def end_case(self, item: pytest.Item, failure: BaseException | None) -> BaseException | None:
         """Take the census; return what the case is to raise, None when all is well."""
-        target = cast("Target", target_of(item))
-        bench = self.bench(target.implementation)
+        bench = self._bench_of(item)
         if isinstance(failure, KeyboardInterrupt):  # in the middle of a request: this testee cannot be asked any more
             bench.retire()
             return failure
         log = bench.log()
+        failure = bench.excuse(failure)
         failed = failure is not None and not isinstance(failure, Unsupported)
         account = item.stash[ACCOUNT] = bench.settle(failed=failed)
         item.stash[LOG] = log
@@ -176,8 +210,8 @@ class Session:
         value = raised.value
         match value:
             case CensusError():
-                worst = min(value.problems, key=lambda one: _WORST.index(one.verdict))
-                return Problem(worst.verdict, worst.reason, str(value))
+                found = cast("Problem", worst(value.problems))
+                return Problem(found.verdict, found.reason, str(value))
             case TesteeError():
                 return problem_of(value)
             case pytest.skip.Exception():
@@ -200,7 +234,7 @@ class Session:
     ) -> VerdictRecord:
         case = cast("Case", case_of(getattr(item, "function", None)))
         variant = "-".join(part for part in (target.side, _extra(item)) if part)
-        bench = self._benches.get(target.implementation)
+        bench = self._benches.get((target.implementation, case.interposed))
         outcome = bench.outcome if bench is not None else ""
         record = VerdictRecord(
             implementation=target.implementation,
@@ -230,7 +264,7 @@ class Session:
 
     def _introduction(self, name: str) -> ImplementationRecord:
         manifest = self._prepared[name].manifest
-        hello = self._benches[name].hello if name in self._benches else None
+        hello = next((one.hello for key, one in self._benches.items() if key[0] == name and one.hello), None)
         return introduce(
             manifest,
             version=hello.implementation.version if hello else "",
@@ -254,7 +288,14 @@ class Session:
         return self._words
 
 
-_WORST = (Verdict.BROKEN, Verdict.CRASH, Verdict.TIMEOUT, Verdict.FAIL, Verdict.LEAK)
+def _can_be_emulated(case: Case, profile: Profile) -> bool:
+    """Whether a case says something about an emulated system: it is about no real kernel, and plans no faults of its own."""
+    return profile is not Profile.RAW and not case.interposed
+
+
+def _is_interposed(item: pytest.Item) -> bool:
+    one = case_of(getattr(item, "function", None))
+    return one is not None and one.interposed
 
 
 def target_of(item: pytest.Item) -> Target | None:
@@ -305,7 +346,8 @@ def begin(config: pytest.Config) -> Session:
     selection = selection_of(config)
     selection.check(suite)
     manifests, named = chosen(config)
-    platform = platform_facts()
+    system = chosen_system(config)
+    platform = platform_facts(system.name if system is not None else "")
     keeper = keeper_of(config, suite, manifests, platform)
     prepared: dict[str, Prepared] = {}
     missing: list[Unavailable | Pending] = []
@@ -316,7 +358,7 @@ def begin(config: pytest.Config) -> Session:
             prepared[manifest.id] = found
         else:
             missing.append(found)
-    session = Session(selection, suite, prepared, keeper)
+    session = Session(selection, suite, prepared, keeper, system)
     if not worker:
         session.output = open_output(config, selection, suite, missing, platform, keeper, named=named)
     if missing and named and not prepared:

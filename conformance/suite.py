@@ -33,6 +33,7 @@ ALL_TYPES = (STREAM, DGRAM, SEQPACKET)
 PACKETS = (DGRAM, SEQPACKET)
 MESSAGE, DESCRIPTORS, TRANSPORT, RAW = Profile.MESSAGE, Profile.DESCRIPTORS, Profile.TRANSPORT, Profile.RAW
 CALLS = (MESSAGE, DESCRIPTORS)
+SIDES = ("client", "server")
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -57,6 +58,19 @@ class Case:
     def area(self) -> str:
         """The first part of the id."""
         return self.id.partition(".")[0]
+
+    @property
+    def interposed(self) -> bool:
+        """Whether the case has the harness stand between the testee and its kernel: it takes a ``kernel``."""
+        return "kernel" in inspect.signature(self.function).parameters
+
+    def places(self, profile: Profile) -> list[tuple[SocketType, str]]:
+        """Return where the case runs in ``profile``: the types of socket, of a transport the stream's two sides."""
+        if profile not in self.profiles:
+            return []
+        if profile is not Profile.TRANSPORT:
+            return [(kind, "") for kind in self.types]
+        return [(SocketType.STREAM, side) for side in SIDES] if SocketType.STREAM in self.types else []
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def _facts(header: Header) -> tuple[tuple[str, str], ...]:
             "Started",
             header.started.replace("T", " ").removesuffix("Z") + (" UTC" if header.started.endswith("Z") else ""),
         ),
-        ("Kernel", f"{platform.system} {platform.release} ({platform.machine})"),
+        ("Kernel", platform.kernel),
         ("Python", platform.python),
         ("fdspec", header.fdspec),
         ("User", f"{platform.user} (root)" if platform.user == 0 else str(platform.user)),

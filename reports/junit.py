@@ -77,13 +77,12 @@ def _stamp(run: Run) -> dict[str, str]:
 
 
 def _properties(suite: Element, implementation: ImplementationRecord, run: Run) -> None:
-    platform = run.header.platform
     facts = {
         "fdspec": run.header.fdspec,
         "version": implementation.version,
         "language": implementation.language,
         "runtime": implementation.runtime,
-        "kernel": f"{platform.system} {platform.release} {platform.machine}",
+        "kernel": run.header.platform.kernel,
         "run": run.header.run,
     }
     properties = _add(suite, "properties")

@@ -71,9 +71,8 @@ def _lines(folded: Folded) -> Iterator[str]:
         yield from _cells(implementation.id, folded.bad(implementation.id))
     for each in folded.unavailable:
         yield f"- {code(each.id)} is not available here: {plain(each.reason) or 'no reason was recorded'}"
-    platform = run.header.platform
     yield ""
-    yield f"fdspec {plain(run.header.fdspec)} on {plain(f'{platform.system} {platform.release} {platform.machine}')}"
+    yield f"fdspec {plain(run.header.fdspec)} on {plain(run.header.platform.kernel)}"
 
 
 def _capital(text: str) -> str:

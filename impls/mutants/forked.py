@@ -18,14 +18,13 @@ from ..forking import Forked
 from ..process import Process, Starter
 from ..setup import TESTEE
 from . import patch
-from .tables import FILES, PACKAGE
+from .tables import FILES, PACKAGE, Layer, adapter
 
-ADAPTER = TESTEE.parent / "catalogue" / "reference" / "adapter.py"
 _NAME = "fdspec_testee"
 
 
-def starter(codes: Mapping[str, CodeType]) -> Starter:
-    """Return what starts the reference's adapter with the modules ``codes`` in place of its own (none: the very reference).
+def starter(codes: Mapping[str, CodeType], layer: Layer = Layer.MESSAGE) -> Starter:
+    """Return what starts a layer's adapter with the modules ``codes`` in place of the reference's (none: the very reference).
 
     It is loaded here and now, for every testee that will be forked, in place of what was loaded for another mutant.
     """
@@ -35,12 +34,12 @@ def starter(codes: Mapping[str, CodeType]) -> Starter:
     with patch.installed(codes):
         for file in sorted(FILES):
             importlib.import_module(f"{PACKAGE}.{file.removesuffix('.py')}")
-        adapter = library.load(str(ADAPTER))
+        implementation = library.load(str(adapter(layer)))
 
     def serve() -> None:
         sys.stdout = sys.stderr  # what an implementation prints is log
         gc.freeze()  # the collection in every reset would walk over the whole harness
-        library.serve(adapter)
+        library.serve(implementation)
 
     def start(
         command: Sequence[str], directory: Path, environment: Mapping[str, str], log: BinaryIO, cage: Callable[[], None]

@@ -1,4 +1,4 @@
-"""The mutants as their tables describe them: ``message.toml``, ``descriptors.toml`` and ``transport.toml`` beside this module.
+"""The mutants as their tables describe them: ``message.toml`` and those of the other layers, beside this module.
 
 A table is named by the layer of the reference that its mutants change. A mutant replaces one text, which stands exactly once
 in the source of one module of the reference, by another. Every mistake is told with the table, the mutant and the text.
@@ -22,9 +22,22 @@ from . import PREFIX
 
 HERE = Path(__file__).parent
 REFERENCE = HERE.parent / "reference"
+CATALOGUE = HERE.parent / "catalogue"
 PACKAGE = f"{__name__.rsplit('.', 2)[0]}.reference"
 """The package whose modules are changed."""
-FILES = frozenset({"descriptors.py", "endpoints.py", "message.py", "ownership.py", "sendqueue.py", "transport.py"})
+FILES = frozenset(
+    {
+        "control.py",
+        "descriptors.py",
+        "endpoints.py",
+        "libc.py",
+        "libcmessage.py",
+        "message.py",
+        "ownership.py",
+        "sendqueue.py",
+        "transport.py",
+    }
+)
 
 
 class Layer(StrEnum):
@@ -33,19 +46,27 @@ class Layer(StrEnum):
     MESSAGE = "message"
     DESCRIPTORS = "descriptors"
     TRANSPORT = "transport"
+    CONTROL = "control"
 
 
 PROFILES: dict[Layer, Profile] = {
     Layer.MESSAGE: Profile.MESSAGE,
     Layer.DESCRIPTORS: Profile.DESCRIPTORS,
     Layer.TRANSPORT: Profile.TRANSPORT,
+    Layer.CONTROL: Profile.MESSAGE,
 }
 """In which profile a layer's fault is looked for."""
+_IMPLEMENTATIONS = {Layer.CONTROL: "reference-libc"}
 
-_Id = Annotated[str, Meta(pattern=r"^(message|descriptors|transport)\.[a-z0-9]+(-[a-z0-9]+)*\Z", max_length=80)]
+_Id = Annotated[str, Meta(pattern=r"^(message|descriptors|transport|control)\.[a-z0-9]+(-[a-z0-9]+)*\Z", max_length=80)]
 _Defect = Annotated[str, Meta(pattern=r"^D[0-9]{3}\Z")]
 _Requirement = Annotated[str, Meta(pattern=r"^[A-Z]+[0-9]+[a-z]?\Z")]
 _Sentence = Annotated[str, Meta(pattern=r"^\S[^\n]*\.\Z")]
+
+
+def adapter(layer: Layer) -> Path:
+    """Return the adapter that a layer's mutants are run with: that of the implementation which stands on the layer."""
+    return CATALOGUE / _IMPLEMENTATIONS.get(layer, "reference") / "adapter.py"
 
 
 class MutantError(Exception):

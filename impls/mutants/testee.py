@@ -1,4 +1,4 @@
-"""The program that the harness starts for a mutant: the reference's own adapter over a changed reference.
+"""The program that the harness starts for a mutant: its layer's own adapter over a changed reference.
 
 python -I testee.py DIRECTORY MUTANT: the directory that holds the tables, and the id.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 from fdspec.impls.mutants import patch, tables
 from fdspec.impls.setup import TESTEE
 
-ADAPTER = TESTEE.parent / "catalogue" / "reference" / "adapter.py"
 LIBRARY = TESTEE / "fdspec_testee.py"
 
 
@@ -24,7 +23,7 @@ def main(arguments: list[str]) -> None:
         patch.install(tables.compiled(mutant))
     except (tables.MutantError, KeyError) as fault:
         sys.exit(f"fdspec mutants: {fault}")
-    sys.argv = [str(LIBRARY), str(ADAPTER)]
+    sys.argv = [str(LIBRARY), str(tables.adapter(mutant.layer))]
     runpy.run_path(str(LIBRARY), run_name="__main__")
 
 

@@ -1,6 +1,7 @@
 """Messages with descriptors over AF_UNIX sockets: `sendmsg` and `recvmsg`, the lowest of the reference's three layers.
 
-The module stands on `ownership` alone: copy both, they import nothing but the standard library (Python 3.11 or later).
+The module stands on `ownership` and `control`: copy the three, they import nothing but the standard library (Python
+3.11 or later).
 What it adds to `socket.socket.sendmsg` and `socket.socket.recvmsg` is ownership and the promise that nothing is lost
 unseen:
 
@@ -21,13 +22,16 @@ import array
 import contextlib
 import enum
 import errno
+import fcntl
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from .control import SCM_PIDFD, ControlMessage, Decoded, pidfd_number
+from .control import numbers as _numbers
 from .ownership import BadDescriptorError, Descriptor, HasFileno, PassingError, descriptor_number
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ __all__ = [
     "Descriptor",
     "DescriptorsLostError",
     "HasFileno",
+    "MalformedControlError",
     "Message",
     "NoDataError",
     "PassingError",
@@ -57,14 +62,13 @@ __all__ = [
 SCM_MAX_FD: Final = 253
 """The most descriptors that one message carries (Linux, unix(7)); the sum over all its control messages."""
 
-SCM_PIDFD: Final = 0x04
-"""Control message with a pidfd of the sender, one int or a negative errno (Linux 6.5, SO_PASSPIDFD)."""
-
 Address: TypeAlias = object
 """A socket address as the socket module has it: a path, an abstract name, None, or a tuple for other families."""
 
-_Captured: TypeAlias = tuple[int, list[tuple[int, int, bytes]], int, Address]
-"""What recvmsg_into of the socket module returns."""
+Captured: TypeAlias = tuple[int, Any, int, Address]
+"""What recvmsg_into of the socket module returns: length, control messages, msg_flags and address.
+
+Another way to the kernel may have the control messages in another form."""
 
 _INT_SIZE: Final = array.array("i").itemsize
 _MSG_CTRUNC: Final = int(socket.MSG_CTRUNC)
@@ -120,18 +124,11 @@ class DescriptorsLostError(PassingError):
         return self.message.flags
 
 
-@dataclass(frozen=True, slots=True)
-class ControlMessage:
-    """One control message (cmsg): its level, its type and its data in the machine's own byte order."""
+class MalformedControlError(DescriptorsLostError):
+    """The control data could not be read to its end (EBADMSG); the descriptors that could be read are closed.
 
-    level: int
-    type: int
-    data: bytes
-
-    @property
-    def is_rights(self) -> bool:
-        """Whether it is an SCM_RIGHTS."""
-        return self.level == socket.SOL_SOCKET and self.type == socket.SCM_RIGHTS
+    Only a parser of its own finds that (`libcmessage`); the socket module's leaves such data out in silence.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,7 @@ class Message:
     `descriptors` are owned, in the sender's order. `pidfd` is the owned pidfd of SO_PASSPIDFD. `control` is the list of
     all control messages as they came, for looking at: numbers in it belong to the owners above or are closed.
     `flags` is msg_flags, without MSG_CMSG_CLOEXEC, which Linux echoes, and with MSG_CTRUNC also when this module closed
-    descriptors beyond the room.
+    descriptors beyond the room. `malformed` says why control data could not be read to its end, where somebody found out.
     """
 
     length: int
@@ -153,6 +150,7 @@ class Message:
     control: tuple[ControlMessage, ...] = ()
     flags: int = 0
     address: Address = None
+    malformed: str | None = None
 
     @property
     def data(self) -> bytes:
@@ -207,6 +205,19 @@ def sendmsg(
     Raises `TooManyDescriptorsError`, `BadDescriptorError`, `NoDataError`, `UnsupportedSocketError` before anything is
     sent, and OSError as sendmsg(2) does. Source: sendmsg(2), unix(7), cmsg(3).
     """
+    return send_by(_socket_sendmsg, sock, buffers, descriptors, ancillary, flags, address)
+
+
+def send_by(
+    call: Callable[..., int],
+    sock: socket.socket,
+    buffers: Iterable[ReadableBuffer],
+    descriptors: Iterable[int | HasFileno],
+    ancillary: Iterable[ControlMessage | tuple[int, int, ReadableBuffer]],
+    flags: int,
+    address: Address,
+) -> int:
+    """`sendmsg` by another `call`, which has the parameters and the result of `socket.socket.sendmsg`."""
     if isinstance(buffers, (bytes, bytearray, memoryview, str)):
         raise TypeError(f"buffers is a list of buffers, not one {type(buffers).__name__}")
     data = list(buffers)
@@ -224,8 +235,7 @@ def sendmsg(
         for level, kind, item in control
     ):
         _refuse_silent_loss(sock, data)
-    # The socket module's own stub says that the address is its private type; it takes what the family takes.
-    return _socket_sendmsg(sock, data, control, flags | _NOSIGNAL, address)  # pyright: ignore[reportArgumentType]
+    return call(sock, data, control, flags | _NOSIGNAL, address)
 
 
 def recvmsg(
@@ -252,7 +262,9 @@ def recvmsg(
     recvmsg(2) does, and MemoryError; no descriptor stays behind in any of these. Source: recvmsg(2), unix(7), cmsg(3).
     """
     buffers = [bytearray(size) for size in ((sizes,) if isinstance(sizes, int) else sizes)]
-    return _receive(sock, buffers, buffers, room, control, flags, truncation, inheritable=inheritable)
+    return receive_by(
+        _socket_recvmsg_into, _parsed, sock, buffers, buffers, room, control, flags, truncation, inheritable=inheritable
+    )
 
 
 def recvmsg_into(
@@ -266,10 +278,14 @@ def recvmsg_into(
     inheritable: bool = False,
 ) -> Message:
     """Receive one message into the caller's `buffers`; all else as `recvmsg`. `Message.length` says how much came."""
-    return _receive(sock, buffers, (), room, control, flags, truncation, inheritable=inheritable)
+    return receive_by(
+        _socket_recvmsg_into, _parsed, sock, buffers, (), room, control, flags, truncation, inheritable=inheritable
+    )
 
 
-def _receive(
+def receive_by(
+    call: Callable[..., Captured],
+    decode: Callable[[Any], Decoded],
     sock: socket.socket,
     buffers: Iterable[WriteableBuffer],
     copied: Sequence[bytearray],
@@ -279,7 +295,13 @@ def _receive(
     truncation: Truncation,
     *,
     inheritable: bool,
+    verify: bool = not _LINUX,
 ) -> Message:
+    """`recvmsg` by another `call`, which has the parameters of `socket.socket.recvmsg_into`, and returns `Captured`.
+
+    `decode` reads its control messages. `copied`: the buffers that the message shows. `verify`: look whether what came
+    is close-on-exec, and see to it, because the system may have ignored MSG_CMSG_CLOEXEC.
+    """
     if room is not None and room < 0:
         raise ValueError(f"room is a number of descriptors, not {room}")
     if control is None:
@@ -288,45 +310,56 @@ def _receive(
         flags |= _CLOEXEC
     # From here on nothing that the kernel installs may be lost, whatever is raised. The result travels from the C call
     # into the list without a step of the interpreter between them, at which a signal's exception could drop it.
-    captured: list[_Captured] = []
+    captured: list[Captured] = []
     slots: list[Descriptor] = []
     try:
-        captured.extend(map(_socket_recvmsg_into, (sock,), (buffers,), (control,), (flags,)))
+        captured.extend(map(call, (sock,), (buffers,), (control,), (flags,)))
         length, raw, out_flags, address = captured[0]
-        items = tuple([ControlMessage(*item) for item in raw])
+        items, malformed, cut = decode(raw)
         rights, pidfds, refused = _numbers(items)
-        _own(rights + pidfds, slots, inheritable=inheritable)
+        _own(rights + pidfds, slots, inheritable=inheritable, verify=verify)
         captured.clear()
         taken = len(rights) if room is None else min(room, len(rights))
         wanted = slots[:taken], slots[len(rights)] if pidfds else None
         excess = slots[taken : len(rights)] + slots[len(rights) + 1 :]
-        if refused or excess:
+        if refused or excess or cut or malformed:
             out_flags |= _MSG_CTRUNC
         if lost := bool(out_flags & _MSG_CTRUNC) and truncation is Truncation.RAISE:
             wanted, excess = ((), None), slots
         _close_all(excess)
         content = _filled(copied, length)
-        message = Message(length, content, tuple(wanted[0]), wanted[1], items, out_flags & ~_CLOEXEC, address)
+        message = Message(
+            length, content, tuple(wanted[0]), wanted[1], items, out_flags & ~_CLOEXEC, address, malformed
+        )
     except BaseException:
-        _abandon(captured, slots)
+        _abandon(captured, slots, decode)
         raise
     if lost:
         raise _lost(message, len(rights), room)
     return message
 
 
-def _own(numbers: Sequence[int], slots: list[Descriptor], *, inheritable: bool) -> None:
+def _parsed(raw: Iterable[tuple[int, int, bytes]]) -> Decoded:
+    """Return control messages that the socket module has read."""
+    return Decoded(tuple([ControlMessage(*item) for item in raw]))
+
+
+def _own(numbers: Sequence[int], slots: list[Descriptor], *, inheritable: bool, verify: bool) -> None:
     """Fill `slots` with owners of `numbers`. All that may fail comes before a number is owned, or after all are."""
     slots.extend([Descriptor.vacant() for _ in numbers])
     for slot, number in zip(slots, numbers, strict=True):
         slot.adopt(number)
-    if not inheritable and not _CLOEXEC:
+    if not inheritable and (verify or not _CLOEXEC):
         for number in numbers:
-            os.set_inheritable(number, False)
+            if not (bits := fcntl.fcntl(number, fcntl.F_GETFD)) & fcntl.FD_CLOEXEC:
+                fcntl.fcntl(number, fcntl.F_SETFD, bits | fcntl.FD_CLOEXEC)
 
 
 def _lost(message: Message, came: int, room: int | None) -> DescriptorsLostError:
     """Return the error that says what was lost, and why as far as that can be known."""
+    if message.malformed:
+        text = f"control data is malformed: {message.malformed}; the {came} descriptors that could be read are closed"
+        return MalformedControlError(errno.EBADMSG, text, message)
     if room is not None and came < room:
         number, why = errno.EMFILE, "no free descriptor number was left, or one was refused"
     else:
@@ -398,33 +431,9 @@ def _options_space(sock: socket.socket, options: Sequence[tuple[int, int]]) -> i
     return space
 
 
-def _pidfd_number(item: ControlMessage) -> int | None:
-    """Return the int of an SCM_PIDFD (negative: why there is none), None for any other control message."""
-    if not (_LINUX and item.level == socket.SOL_SOCKET and item.type == SCM_PIDFD and len(item.data) >= _INT_SIZE):
-        return None
-    return array.array("i", item.data[:_INT_SIZE])[0]
-
-
 def _holds_pidfd(item: ControlMessage) -> bool:
-    number = _pidfd_number(item)
+    number = pidfd_number(item)
     return number is not None and number >= 0
-
-
-def _numbers(items: Iterable[ControlMessage]) -> tuple[list[int], list[int], int]:
-    """Return the numbers to own: those of all SCM_RIGHTS in order, the pidfds, and how many rights were refused.
-
-    A refused descriptor's place holds a negative number (-errno) on kernels that don't cut the list there. A number
-    that occurs twice, which no sound kernel reports, is owned once.
-    """
-    slots = array.array("i")
-    pidfds: list[int] = []
-    for item in items:
-        if item.is_rights:
-            slots.frombytes(item.data[: len(item.data) // _INT_SIZE * _INT_SIZE])
-        elif (number := _pidfd_number(item)) is not None and number >= 0:
-            pidfds.append(number)
-    rights = list(dict.fromkeys(number for number in slots if number >= 0))
-    return rights, [number for number in dict.fromkeys(pidfds) if number not in rights], len(slots) - len(rights)
 
 
 def _filled(buffers: Sequence[bytearray], length: int) -> tuple[bytes, ...]:
@@ -443,12 +452,12 @@ def _close_all(descriptors: Iterable[Descriptor]) -> None:
             descriptor.close()
 
 
-def _abandon(captured: Sequence[_Captured], slots: Sequence[Descriptor]) -> None:
+def _abandon(captured: Sequence[Captured], slots: Sequence[Descriptor], decode: Callable[[Any], Decoded]) -> None:
     """Close what a receive that failed half-way brought: each number once, owned already or not yet."""
     owned = {slot.fileno() for slot in slots if not slot.closed}
     _close_all(slots)
     for _, raw, _, _ in captured:
-        rights, pidfds, _ = _numbers([ControlMessage(*item) for item in raw])
+        rights, pidfds, _ = _numbers(decode(raw).messages)
         for number in rights + pidfds:
             if number not in owned:
                 with contextlib.suppress(OSError):

@@ -343,7 +343,8 @@ class UnixTransport(asyncio.Transport):
                 pending.popleft()
         finally:
             for descriptor in pending:
-                descriptor.close()
+                with contextlib.suppress(OSError):
+                    descriptor.close()
 
     def _end_of_stream(self) -> None:
         self._reading = False

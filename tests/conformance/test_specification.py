@@ -13,7 +13,7 @@ from fdspec.conformance.suite import ROOT, load_suite
 from fdspec.impls.mutants.tables import everything
 from fdspec.impls.protocol.values import Profile
 
-ID = re.compile(r"(LC|TC|[A-Z])\d{2}[a-z]?")
+ID = re.compile(r"(LC|TC|KC|HC|[A-Z])\d{2}[a-z]?")
 OTHERS = {
     "nix",
     "rustix",

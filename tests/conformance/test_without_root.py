@@ -15,6 +15,8 @@ NOBODY = ("unshare", "-U")
 
 CROWDED = "other processes of this user have more descriptors in flight than the limit"
 """Said of one case where that is so, which is the machine's business."""
+NO_SUCH_CALL = "that could be met by"
+"""Said of a case whose fault never acts, because the reference makes no such call."""
 
 
 def verdicts(wrapper, implementation, out):
@@ -32,7 +34,9 @@ def verdicts(wrapper, implementation, out):
 def test_what_needs_privileges_says_so_and_the_rest_passes(wrapper, unsupported, tmp_path):
     found = verdicts(wrapper, "reference", tmp_path)
     refused = {
-        one.case: one.observed for one in found if one.verdict.value == "unsupported" and one.observed != CROWDED
+        one.case: one.observed
+        for one in found
+        if one.verdict.value == "unsupported" and one.observed != CROWDED and NO_SUCH_CALL not in one.observed
     }
     assert len(refused) == unsupported, refused
     assert all("this user" in why for why in refused.values()), refused

@@ -7,7 +7,7 @@ import json
 import pytest
 from fdspec.conformance import direct
 from fdspec.conformance.bench import Bench
-from fdspec.conformance.suite import load_suite
+from fdspec.conformance.suite import SIDES, load_suite
 from fdspec.impls.process import launch_of
 from fdspec.impls.registry import find
 from fdspec.impls.setup import prepare
@@ -47,7 +47,7 @@ def test_it_comes_to_the_same_verdicts(fdspec, tmp_path, name):
             one["case"],
             one["profile"],
             one["type"],
-            next((side for side in direct.SIDES if one.get("variant", "").startswith(side)), ""),
+            next((side for side in SIDES if one.get("variant", "").startswith(side)), ""),
             one["verdict"],
         )
         for one in verdicts

@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from fdspec.impls.mutants import patch, tables
 from fdspec.impls.forking import Forked
+from fdspec.impls.mutants import patch, tables
 
 
 @pytest.fixture

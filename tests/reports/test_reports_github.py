@@ -189,7 +189,7 @@ def test_a_summary_tells_everything(tmp_path):
         "signal-SIGSEGV",
         "gamma is not available here: needs cargo, which is not installed",
         "fdspec run -i beta -k send.closed --type stream",
-        "Linux 6.18.0 x86_64",
+        "Linux 6.18.0 (x86_64)",
     ):
         assert words in text
     assert page.tags["table"] == 3

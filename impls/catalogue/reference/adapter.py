@@ -36,6 +36,41 @@ def shown(received):
     return received.buffers, ancillary, received.flags, received.address
 
 
+class Messages:
+    """The operations on messages, over an API of the shape of `message`. Another layer's adapter has it as well."""
+
+    profile = {
+        "types": TYPES,
+        "capabilities": [*COMMON, "control-length", "ancillary", "several"],
+        "limits": {"descriptors": message.SCM_MAX_FD},
+    }
+    policies = {
+        "truncation": {"outcome": "error", "source": SOURCE + "message.Truncation"},
+        "cloexec": {"outcome": "always", "source": SOURCE + "message.recvmsg"},
+    }
+
+    def send(self, sock, buffers, fds, control, flags, address):
+        return message.sendmsg(sock, buffers, fds, control, flags, address)
+
+    def receive(self, sock, sizes, room, control, flags):
+        return message.recvmsg(sock, sizes, room, control=control, flags=flags)
+
+    def sendmsg(self, fd, buffers, ancillary, flags, address):
+        fds = ()
+        if ancillary and ancillary[0][:2] == RIGHTS and isinstance(ancillary[0][2], list):
+            fds, ancillary = ancillary[0][2], ancillary[1:]
+        control = [(level, kind, packed(content)) for level, kind, content in ancillary]
+        return self.send(self.sock(fd), buffers, fds, control, flags, address)
+
+    def recvmsg(self, fd, sizes, room, control, flags):
+        try:
+            return shown(self.receive(self.sock(fd), sizes, room if control is None else None, control, flags))
+        except message.DescriptorsLostError as error:
+            lost = error.message
+            ancillary = [(item.level, item.type, item.data) for item in lost.ancillary]
+            raise Failed(error, (lost.buffers, ancillary, lost.flags, lost.address)) from None
+
+
 class Watch(selectors.DefaultSelector):
     """A selector that remembers whether its last look found anything."""
 
@@ -47,14 +82,10 @@ class Watch(selectors.DefaultSelector):
         return events
 
 
-class Reference(TransportAdapter):
+class Reference(Messages, TransportAdapter):
     implementation = {"name": "fdspec's reference", "version": __version__}
     profiles = {
-        "message": {
-            "types": TYPES,
-            "capabilities": [*COMMON, "control-length", "ancillary", "several"],
-            "limits": {"descriptors": message.SCM_MAX_FD},
-        },
+        "message": Messages.profile,
         "descriptors": {
             "types": TYPES,
             "capabilities": [*COMMON, "many", "single", "flags-reported"],
@@ -79,8 +110,7 @@ class Reference(TransportAdapter):
         },
     }
     policies = {
-        "truncation": {"outcome": "error", "source": SOURCE + "message.Truncation"},
-        "cloexec": {"outcome": "always", "source": SOURCE + "message.recvmsg"},
+        **Messages.policies,
         "queued": {"outcome": "owned", "source": SOURCE + "transport"},
         "order": {"outcome": "descriptors-first", "source": SOURCE + "transport"},
         "overrun": {"outcome": "wait", "source": SOURCE + "transport"},
@@ -89,24 +119,6 @@ class Reference(TransportAdapter):
     def __init__(self):
         TransportAdapter.__init__(self)
         self.loop = None
-
-    # messages
-
-    def sendmsg(self, fd, buffers, ancillary, flags, address):
-        fds = ()
-        if ancillary and ancillary[0][:2] == RIGHTS and isinstance(ancillary[0][2], list):
-            fds, ancillary = ancillary[0][2], ancillary[1:]
-        control = [(level, kind, packed(content)) for level, kind, content in ancillary]
-        return message.sendmsg(self.sock(fd), buffers, fds, control, flags, address)
-
-    def recvmsg(self, fd, sizes, room, control, flags):
-        try:
-            room = room if control is None else None
-            return shown(message.recvmsg(self.sock(fd), sizes, room, control=control, flags=flags))
-        except message.DescriptorsLostError as error:
-            lost = error.message
-            ancillary = [(item.level, item.type, item.data) for item in lost.ancillary]
-            raise Failed(error, (lost.buffers, ancillary, lost.flags, lost.address)) from None
 
     # descriptors: one buffer by the calls of the socket module, several buffers and `single` by those of ScmSocket
 
