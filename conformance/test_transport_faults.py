@@ -24,6 +24,8 @@ TICK = 0.02
 FEW = 25
 """Calls in a moment in which none is needed: a transport that looks now and then makes fewer, one that is busy many more."""
 
+MOMENTS = 6
+"""How many moments a busy transport has to show itself in, on a machine that may be busy as well."""
 ALWAYS = 10**6
 
 
@@ -35,6 +37,16 @@ def ahead(link):
     link.send(AHEAD)
     link.settle()
     assert link.lost is None
+
+
+def is_busy(link, kernel, calls):
+    """Whether the transport goes on making ``calls`` although nothing happens."""
+    before = len(kernel.calls(calls))
+    for _ in range(MOMENTS):
+        link.events(event="lost", wait=TICK)
+        if len(kernel.calls(calls)) >= before + FEW:
+            return True
+    return False
 
 
 def numbered(objects, count, size):

@@ -47,6 +47,8 @@ def _parts(folded: Folded) -> Iterator[RenderableType]:
     if folded.unavailable:
         yield _unavailable(folded)
     yield Text(overview(folded), style="bold")
+    if run.header.platform.personality:
+        yield Text(f"kernel: {line(run.header.platform.kernel)}", style="bold")
     if run.footer and run.footer.gate:
         yield _gate(run.footer.gate, folded)
     if run.incomplete:

@@ -271,6 +271,8 @@ class Kernel:
         with self._lock:
             if len(self._seen) < MOST_SEEN:
                 self._seen.append(seen)
+            else:  # what a case asks of the calls could be wrong from here on
+                self.impossible = f"the testee made more than {MOST_SEEN} calls in one case"
         if seen.answer:
             self._tell(f"{seen.name.value}({seen.fd})", seen.answer)
 
