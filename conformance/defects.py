@@ -26,7 +26,8 @@ class Where(StrEnum):
     LINUX = "linux"
     """A real Linux kernel shows it to a program outside."""
     INTERPOSED = "interposed"
-    """It takes control data, or results of calls, that no Linux kernel gives on demand; or a memory checker."""
+    """It takes control data, or results of calls, that no Linux kernel gives on demand, or a memory checker: then a remark
+    tells."""
     KERNEL = "kernel"
     """What is at fault is itself a kernel, an emulator or a system library."""
     OTHER = "other-system"
@@ -36,7 +37,7 @@ class Defect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One defect that shipped.
 
     ``group``: its class, A to I (``class`` in the file). ``what`` went wrong; what is ``seen`` from outside the process.
-    ``cases``: ids of cases that an implementation with it fails.
+    ``cases``: ids of cases that an implementation with it fails. ``remark``: where none does, why.
     """
 
     id: Annotated[str, Meta(pattern=r"^D[0-9]{3}\Z")]
@@ -82,8 +83,13 @@ class Caught:
 
     @property
     def gap(self) -> bool:
-        """Whether it can be shown on Linux and no case catches it, or a case that is said to is none."""
-        return bool(self.unknown) or (self.defect.where is Where.LINUX and not self.cases)
+        """Whether a case should catch it and none does, or a case that is said to is none.
+
+        One should where Linux shows it; and where it takes a kernel that lies, unless a remark says why none can.
+        """
+        where = self.defect.where
+        expected = where is Where.LINUX or (where is Where.INTERPOSED and not self.defect.remark)
+        return bool(self.unknown) or (expected and not self.cases)
 
 
 def caught(defects: Iterable[Defect], cases: Iterable[str], mutants: Mapping[str, Mutant]) -> list[Caught]:

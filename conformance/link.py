@@ -127,9 +127,9 @@ class Link:
         """Return how the other end groups the descriptors that it sends (see `Peer.groups`); empty where nobody tells."""
         return deque()
 
-    def intervened(self, call: str, how: str) -> None:
+    def intervened(self, call: str, how: str, control: bytes) -> None:
         """Write into the transcript what the harness, between the testee and its kernel, made of a call."""
-        self.testee.lines.append(Line(time.monotonic(), "kernel", call, how.encode()))
+        self.testee.lines.append(Line(time.monotonic(), "kernel", call, how.encode(), control))
 
     # --- objects in the testee -----------------------------------------------------------------------------------------
 

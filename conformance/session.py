@@ -259,7 +259,7 @@ class Session:
             after=account.after,
             log=item.stash.get(LOG, ""),
             noise=[shorten(line) for line in bench.noise] if bench is not None else [],
-            reproduce=_reproduce(target, case, self._prepared[target.implementation].manifest),
+            reproduce=_reproduce(target, case, self._prepared[target.implementation].manifest, self.system),
         )
 
     def _introduction(self, name: str) -> ImplementationRecord:
@@ -328,13 +328,14 @@ def _statement(raised: pytest.ExceptionInfo[BaseException] | None) -> str:
     return " ".join(str(places[-1].statement).split())
 
 
-def _reproduce(target: Target, case: Case, manifest: Manifest) -> str:
+def _reproduce(target: Target, case: Case, manifest: Manifest, system: Personality | None) -> str:
     name = target.implementation
     try:
         find(name)
     except UnknownImplementation:
         name = str(manifest.file)
-    return f"fdspec run -i {name} -k {case.id} --profile {target.profile.value} --type {target.type.value}"
+    more = f" --personality {system.id}" if system is not None else ""
+    return f"fdspec run -i {name} -k {case.id} --profile {target.profile.value} --type {target.type.value}{more}"
 
 
 def begin(config: pytest.Config) -> Session:

@@ -104,8 +104,8 @@ def test_a_receive_that_is_woken_for_nothing(link, objects, kernel):
 
 @case("faults.receive.refused", level=MUST, checks="KC02 LC14")
 def test_a_receive_that_is_refused(link, objects, kernel):
-    """A receive is refused for want of buffers or memory: the error tells the errno, and the message is still there."""
-    for error in ("ENOBUFS", "ENOMEM"):
+    """A receive is refused for want of buffers, memory or free numbers: the error tells which, and the message is still there."""
+    for error in ("ENOBUFS", "ENOMEM", "EMFILE"):
         files = objects.files(2)
         link.peer.send(b"data", numbers(files))
         link.peer.send(b"next")
@@ -119,7 +119,7 @@ def test_a_receive_that_is_refused(link, objects, kernel):
 @case("faults.receive.refused.after-descriptors", level=MUST, checks="KC02 LC15")
 def test_a_refused_receive_after_a_good_one(link, objects, kernel):
     """A receive fails after one that brought descriptors: it hands over and closes none of these, and loses none to come."""
-    for error in ("EINTR", "EAGAIN", "ENOBUFS", "ENOMEM"):
+    for error in ("EINTR", "EAGAIN", "ENOBUFS", "ENOMEM", "EMFILE"):
         before, after = objects.files(3), objects.files(1)
         link.peer.send(b"before", numbers(before))
         link.peer.send(b"after", numbers(after))

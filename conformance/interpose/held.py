@@ -69,6 +69,8 @@ class Held:
     """What the handler wants to remember between two attempts."""
     untold: list[int] = field(default_factory=list[int])
     """Numbers of descriptors that were installed although nothing tells the caller of them."""
+    shown: bytes = b""
+    """The control data that was written into the caller, for the transcript."""
     _looked_up: bool = False
     _identity: Identity | None = None
     _wanted: Wanted | None = None

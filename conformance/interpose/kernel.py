@@ -28,7 +28,7 @@ from ...impls.process import Starter
 from ..census import Identity, identity_of
 from .calls import CLOSE, FCNTL, RECEIVE, SEND, Name
 from .faults import Action, Fault, failing, late, lost_close, showing, spoiling, taking
-from .held import GO_ON, Answer, Fail, GoOn, Held, Impossible
+from .held import GO_ON, Answer, Fail, GoOn, Held, Impossible, Wait
 from .launcher import Interposer
 from .memory import BadAddress, TooLarge, signed
 from .perform import Show
@@ -40,6 +40,13 @@ SETS_CLOEXEC = "fcntl(F_SETFD)"
 _WITH_CONTROL = frozenset({Name.RECVMSG, Name.RECVMMSG})
 MOST_SEEN = 100_000
 """Calls of one case that are kept."""
+
+
+Tell = Callable[[str, str, bytes], None]
+
+
+def _tell_nobody(call: str, how: str, control: bytes) -> None:
+    del call, how, control
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -80,7 +87,7 @@ class Kernel:
         self._lock = threading.Lock()
         self._watched: frozenset[Identity] = frozenset()
         self._is_object: Callable[[Identity], bool] = _never
-        self._tell: Callable[[str, str], None] = lambda _call, _how: None
+        self._tell: Tell = _tell_nobody
         self._on = False
         self._faults: list[Fault] = []
         self._seen: list[Seen] = []
@@ -112,12 +119,13 @@ class Kernel:
         self,
         connection: Collection[Identity],
         is_object: Callable[[Identity], bool],
-        tell: Callable[[str, str], None] = lambda _call, _how: None,
+        tell: Tell = _tell_nobody,
         groups: Callable[[], deque[list[int]]] = deque,
     ) -> None:
         """Begin a case: look at the sockets ``connection``, and at descriptors of which ``is_object`` is true.
 
-        ``tell`` is called, in another thread, with every call that does not just go on, and what became of it. ``groups``:
+        ``tell`` is called, in another thread, with every call that does not just go on, what became of it, and the control
+        data that it was shown. ``groups``:
         how the peer grouped the descriptors that it sent, by the numbers in each control message.
         """
         if self.system is not None:
@@ -248,8 +256,11 @@ class Kernel:
         if held.untold:
             with self._lock:
                 self._untold += held.untold
+        seen = _seen(held, answer, fault, again=held.name in CLOSE and held.identity == self.marker)
         if not held.attempt:
-            self._note(held, answer, fault)
+            self._note(seen)
+        if seen.answer and not isinstance(answer, Wait):
+            self._tell(f"{seen.name.value}({seen.fd})", seen.answer, held.shown)
         return answer
 
     def _as_system(self, held: Held) -> Answer:
@@ -266,15 +277,12 @@ class Kernel:
         with self._lock:
             return next((one for one in self._faults if one.due(held)), None)
 
-    def _note(self, held: Held, answer: Answer, fault: Fault | None) -> None:
-        seen = _seen(held, answer, fault, again=held.name in CLOSE and held.identity == self.marker)
+    def _note(self, seen: Seen) -> None:
         with self._lock:
             if len(self._seen) < MOST_SEEN:
                 self._seen.append(seen)
             else:  # what a case asks of the calls could be wrong from here on
                 self.impossible = f"the testee made more than {MOST_SEEN} calls in one case"
-        if seen.answer:
-            self._tell(f"{seen.name.value}({seen.fd})", seen.answer)
 
 
 @functools.cache

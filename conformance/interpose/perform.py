@@ -177,7 +177,8 @@ def write(
     if not want.header:
         return length
     if want.control:
-        held.memory.write(want.control, control[: want.control_length])
+        held.shown = control[: want.control_length]
+        held.memory.write(want.control, held.shown)
     held.memory.write(want.header + CONTROLLEN_AT, struct.pack("Q", len(control) if told is None else told))
     held.memory.write(want.header + FLAGS_AT, struct.pack("I", flags & 0xFFFFFFFF))
     if want.several:
