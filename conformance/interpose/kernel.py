@@ -30,7 +30,7 @@ from .calls import CLOSE, FCNTL, RECEIVE, SEND, Name
 from .faults import Action, Fault, failing, late, lost_close, showing, spoiling, taking
 from .held import GO_ON, Answer, Fail, GoOn, Held, Impossible, Wait
 from .launcher import Interposer
-from .memory import BadAddress, TooLarge, signed
+from .memory import BadAddress, Glance, glance, signed
 from .perform import Show
 from .personality import Personality
 from .probe import unavailable
@@ -52,16 +52,15 @@ def _tell_nobody(call: str, how: str, control: bytes) -> None:
 class Seen(msgspec.Struct, frozen=True):
     """One call on the connection under test, or an fcntl(2) or close(2) of any descriptor.
 
-    ``flags``: of a call that sends or receives. ``capacity``: bytes of all its buffers; ``buffers``: how many; ``control``:
-    msg_controllen. ``command`` and ``argument``: of an fcntl(2). ``is_open``: whether ``fd`` was open at all. ``again``: it is
-    closed a second time after a close(2) that failed. ``answer``: what became of the call, '' where it went on.
+    ``flags``: of a call that sends or receives; ``buffers``: how many it has; ``control``: its msg_controllen. ``command`` and
+    ``argument``: of an fcntl(2). ``again``: it is closed a second time after a close(2) that failed. ``answer``: what became of
+    the call, '' where it went on.
     """
 
     name: Name
     fd: int
     identity: Identity | None
     flags: int = 0
-    capacity: int = 0
     buffers: int = 0
     control: int = 0
     command: int = 0
@@ -326,19 +325,10 @@ def _seen(held: Held, answer: Answer, fault: Fault | None, *, again: bool) -> Se
         argument = signed(held.arguments[2])
         return Seen(held.name, held.fd, held.identity, command=_command(held), argument=argument, answer=told)
     try:
-        want = held.wanted
-    except (BadAddress, TooLarge):
-        return Seen(held.name, held.fd, held.identity, answer=told)
-    return Seen(
-        held.name,
-        held.fd,
-        held.identity,
-        flags=want.flags,
-        capacity=want.capacity,
-        buffers=len(want.pieces),
-        control=want.control_length if want.control else 0,
-        answer=told,
-    )
+        seen = glance(held.name, held.notification.arguments, held.memory)
+    except BadAddress:
+        seen = Glance(buffers=0)
+    return Seen(held.name, held.fd, held.identity, seen.flags, seen.buffers, seen.control, answer=told)
 
 
 CLOEXEC = socket.MSG_CMSG_CLOEXEC

@@ -147,6 +147,32 @@ class Wanted(msgspec.Struct, frozen=True):
         return sum(length for _, length in self.pieces)
 
 
+class Glance(msgspec.Struct, frozen=True):
+    """What can be told of a call at one look: its flags, how many buffers it has, and msg_controllen (0 without msg_control)."""
+
+    flags: int = 0
+    buffers: int = 1
+    control: int = 0
+
+
+_FLAGS_IN = {Name.SENDTO: 3, Name.RECVFROM: 3, Name.SENDMSG: 2, Name.RECVMSG: 2, Name.SENDMMSG: 3, Name.RECVMMSG: 3}
+"""Which argument has the flags."""
+
+
+def glance(name: Name, arguments: Sequence[int], memory: Memory) -> Glance:
+    """Return what a call of RECEIVE or SEND was given, its buffers aside. Raises `BadAddress`."""
+    where = _FLAGS_IN.get(name)
+    flags = _int(arguments[where]) if where is not None else 0
+    match name:
+        case Name.READV | Name.WRITEV:
+            return Glance(0, arguments[2])
+        case Name.SENDMSG | Name.RECVMSG | Name.SENDMMSG | Name.RECVMMSG:
+            _, _, _, buffers, control, length, _ = MSGHDR.unpack(memory.read(arguments[1], MSGHDR.size))
+            return Glance(flags, buffers, length if control else 0)
+        case _:
+            return Glance(flags)
+
+
 def wanted(name: Name, arguments: Sequence[int], memory: Memory) -> Wanted:
     """Return what a call of RECEIVE or SEND was given. Raises `BadAddress`, `TooLarge`."""
     match name:

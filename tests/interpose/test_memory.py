@@ -9,7 +9,17 @@ import os
 import pytest
 from fdspec.conformance.interpose import memory as module
 from fdspec.conformance.interpose.calls import Name
-from fdspec.conformance.interpose.memory import UIO_MAXIOV, BadAddress, Memory, TooLarge, Wanted, signed, wanted
+from fdspec.conformance.interpose.memory import (
+    UIO_MAXIOV,
+    BadAddress,
+    Glance,
+    Memory,
+    TooLarge,
+    Wanted,
+    glance,
+    signed,
+    wanted,
+)
 from interposed import LIBC, PAGE, Iovec, Mmsghdr, Msghdr
 
 OURS = Memory(os.getpid())
@@ -23,7 +33,11 @@ def address(thing) -> int:
 
 
 def given(name: Name, *arguments: int) -> Wanted:
-    return wanted(name, (FD, *arguments, *[0xDEAD0000BEEF] * (5 - len(arguments))), OURS)
+    registers = (FD, *arguments, *[0xDEAD0000BEEF] * (5 - len(arguments)))
+    got = wanted(name, registers, OURS)
+    room = got.control_length if got.control else 0
+    assert glance(name, registers, OURS) == Glance(got.flags, len(got.pieces), room), "a glance tells the same"
+    return got
 
 
 def buffers(*sizes: int):
