@@ -24,7 +24,7 @@ _SHORT = {"Linux selftests": "selftests"}
 def command(defects: bool, form: str | None) -> int:
     """Print how many requirements have cases, section by section, beside the suites of others.
 
-    Exit 1 tells of a gap: a requirement without a case, or with --defects one that Linux shows and no case catches.
+    Exit 1 tells of a gap: a requirement without a case, or with --defects a defect that should have one and has none.
     """
     return _defects(form) if defects else _requirements(form)
 

@@ -5,11 +5,14 @@
 
 import array
 import contextlib
+import errno
 import fcntl
 import os
 import resource
 import socket
 import sys
+
+from lying_kernel import header, ints, lied_to
 
 SO_PASSCRED, SO_TIMESTAMP, SO_PASSPIDFD = 16, 29, 76
 
@@ -132,9 +135,24 @@ def not_close_on_exec():
     return flags == [0, 0, 0], f"FD_CLOEXEC of three received descriptors: {flags}"
 
 
+def refused_is_a_descriptor():
+    a, b = pair()
+    a.send(b"x")
+    told = lied_to(lambda: recv_fds(b, 1, 4)[1], lambda fds: header(24) + ints(-errno.EACCES, *fds))
+    shown = isinstance(told, list) and told[0] == -errno.EACCES and len(told) == 2
+    return shown, f"-EACCES in the place of a refused descriptor, then a sound one: returned as descriptors {told}"
+
+
 SCENARIOS = {
     one.__name__.replace("_", "-"): one
-    for one in (ctrunc_dropped, ctrunc_dropped_at_the_limit, room_taken, pidfd_leaks, not_close_on_exec)
+    for one in (
+        ctrunc_dropped,
+        ctrunc_dropped_at_the_limit,
+        room_taken,
+        pidfd_leaks,
+        not_close_on_exec,
+        refused_is_a_descriptor,
+    )
 }
 
 

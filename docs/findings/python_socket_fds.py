@@ -3,11 +3,14 @@
 `python3.11 python_socket_fds.py [SCENARIO]` prints a line for each scenario; the exit code is 0 when all are shown.
 """
 
+import errno
 import fcntl
 import os
 import signal
 import socket
 import sys
+
+from lying_kernel import header, ints, lied_to
 
 SO_PASSCRED, SO_TIMESTAMP, SO_PASSPIDFD = 16, 29, 76
 
@@ -137,9 +140,24 @@ def pidfd_leaks():
     ] * 2, f"open beside what was returned, with a descriptor sent and without: {told}"
 
 
+def refused_is_a_descriptor():
+    a, b = pair()
+    a.send(b"x")
+    told = lied_to(lambda: socket.recv_fds(b, 1, 4)[1], lambda fds: header(24) + ints(-errno.EACCES, *fds))
+    shown = isinstance(told, list) and told[0] == -errno.EACCES and len(told) == 2
+    return shown, f"-EACCES in the place of a refused descriptor, then a sound one: returned as descriptors {told}"
+
+
 SCENARIOS = {
     one.__name__.replace("_", "-"): one
-    for one in (receive_flags_ignored, send_flags_ignored, address_ignored, room_taken, pidfd_leaks)
+    for one in (
+        receive_flags_ignored,
+        send_flags_ignored,
+        address_ignored,
+        room_taken,
+        pidfd_leaks,
+        refused_is_a_descriptor,
+    )
 }
 
 

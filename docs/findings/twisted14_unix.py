@@ -6,7 +6,9 @@
 from __future__ import print_function
 
 import contextlib
+import errno
 import fcntl
+import json
 import os
 import resource
 import shutil
@@ -19,6 +21,7 @@ from twisted.internet import epollreactor
 
 epollreactor.install()
 
+from lying_kernel import header, ints, lied_to, rights  # noqa: E402
 from twisted.internet import interfaces, protocol, reactor  # noqa: E402 - the reactor is installed first
 from twisted.python import log  # noqa: E402
 from twisted.python.sendmsg import recv1msg, send1msg  # noqa: E402
@@ -240,6 +243,42 @@ def lost_before_a_broken_write():
     return told == [(3, b"mmm"), (1, b"m")], words
 
 
+def shown_to(kind, control=None, **how):
+    """Return what comes of a message of one byte, when its control data is a lie: what was handed over, the data, why the
+    connection was lost, how many descriptors stay open that were not handed over."""
+
+    def program():
+        receiver, peer = connect(kind)
+        before = numbers()
+        peer.send(b"x")
+        turn(lambda: receiver.lost is not None or receiver.data)
+        lost = receiver.lost and type(receiver.lost).__name__
+        error = errno.errorcode.get(getattr(receiver.lost, "errno", None), "")
+        told, receiver.fds = receiver.fds, [fd for fd in receiver.fds if fd >= 0]
+        return told, receiver.data.decode(), ("%s %s" % (lost, error)).strip(), len(end(receiver, peer, before))
+
+    return lied_to(program, control, **how)
+
+
+def close_fails():
+    _, data, lost, _ = shown_to(Plain, close_fails=True)
+    shown = (data, lost) == ("", "OSError EIO")
+    return shown, "1 for a protocol that cannot take it, closing it says EIO: data %r, lost by %s" % (str(data), lost)
+
+
+def length_believed():
+    told = [shown_to(Receiver, lambda fds, length=length: header(length) + ints(*fds)) for length in (420, 2**31)]
+    shown = told[0] == [[], "", "error", 1] and told[1] in ("ended by SIGSEGV", [[], "", "MemoryError", 1])
+    words = "1 comes, cmsg_len is 420 and 2**31: (handed over, data, lost by struct.error or other, still open)"
+    return shown, "%s %s" % (words, json.dumps(told))
+
+
+def length_overflows():
+    told = shown_to(Receiver, lambda fds: rights(*fds) + header(2**63))
+    words = "1 sound one, then a cmsg_len of 2**63: (handed over, data, lost by, still open)"
+    return told == [[], "", "OverflowError", 1], "%s %s" % (words, json.dumps(told))
+
+
 SCENARIOS = {
     one.__name__.replace("_", "-"): one
     for one in (
@@ -252,6 +291,9 @@ SCENARIOS = {
         number_reused_while_queued,
         error_without_errno,
         lost_before_a_broken_write,
+        close_fails,
+        length_believed,
+        length_overflows,
     )
 }
 

@@ -6,6 +6,7 @@
 from __future__ import print_function
 
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -15,9 +16,10 @@ import sys
 import threading
 import time
 
+from lying_kernel import header, ints, lied_to, rights
 from twisted.python.sendmsg import recv1msg, send1msg
 
-SCM_RIGHTS, MSG_TRUNC, SO_PASSPIDFD = 1, 0x20, 76
+SCM_RIGHTS, MSG_CTRUNC, MSG_TRUNC, SO_PASSPIDFD = 1, 0x08, 0x20, 76
 
 
 def send(sock, data, *fds):
@@ -102,9 +104,48 @@ def memory_error_leaks():
     return (outcome, left) == ("MemoryError", 1), "%s, descriptors left open: %d" % (outcome, left)
 
 
+def shown_to(room, control, **how):
+    """Return what comes of control data that lies: the data's lengths or the error, and how many are open in the end."""
+    a, b = socket.socketpair()
+    a.send(b"x")
+
+    def program():
+        before = numbers()
+        try:
+            outcome = [len(data) for _, _, data in recv1msg(b.fileno(), 0, 1, 4 * room)[2]]
+        except (OverflowError, MemoryError) as error:
+            outcome = ("%s: %s" % (type(error).__name__, error)).rstrip(": ")
+        return outcome, len(numbers() - before)
+
+    return lied_to(program, control, **how)
+
+
+def length_believed():
+    cut = {"files": 2, "flags": MSG_CTRUNC}
+    told = shown_to(2, lambda fds: header(76) + ints(*fds), **cut)
+    huge = shown_to(2, lambda fds: header(2**31) + ints(*fds), **cut)
+    beyond = shown_to(8, lambda fds: header(28) + ints(*fds) + ints(0), told=24, files=2)
+    shown = (told, beyond) == ([[60], 2], [[12], 2]) and huge in ("ended by SIGSEGV", ["MemoryError", 2])
+    words = "2 come, cmsg_len is that of 15: bytes returned and descriptors %r; it is 2**31: %s; of 3, unflagged: %r"
+    return shown, words % (told, huge, beyond)
+
+
+def length_overflows():
+    told = shown_to(8, lambda fds: rights(*fds) + header(2**63))
+    words = "1 sound one, then a cmsg_len of 2**63: (error, still open)"
+    return told == ["OverflowError: string is too large", 1], "%s %s" % (words, json.dumps(told))
+
+
 SCENARIOS = {
     one.__name__.replace("_", "-"): one
-    for one in (odd_room, truncation_over_read, holds_the_interpreter_lock, memory_error_leaks)
+    for one in (
+        odd_room,
+        truncation_over_read,
+        holds_the_interpreter_lock,
+        memory_error_leaks,
+        length_believed,
+        length_overflows,
+    )
 }
 
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -15,6 +16,7 @@ from twisted.internet import epollreactor
 
 epollreactor.install()
 
+from lying_kernel import header, ints, lied_to  # noqa: E402
 from twisted.internet import interfaces, protocol, reactor  # noqa: E402 - the reactor is installed first
 from twisted.python import log  # noqa: E402
 from zope.interface import implementer  # noqa: E402
@@ -23,23 +25,27 @@ SO_PASSPIDFD = 76
 TOLD = []  # what Twisted logged: everything it could have said to anybody but the protocol
 
 
-@implementer(interfaces.IFileDescriptorReceiver)
-class Receiver(protocol.Protocol):
-    """Keeps what it is told: descriptors, data, and the reason of the end."""
+class Plain(protocol.Protocol):
+    """Keeps what it is told: data, and the reason of the end. It cannot take descriptors."""
 
     def __init__(self, hook):
         self.hook, self.fds, self.data, self.lost = hook, [], b"", None
-
-    def fileDescriptorReceived(self, fd):
-        self.fds.append(fd)
-        if self.hook is not None:
-            self.hook(self)
 
     def dataReceived(self, data):
         self.data += data
 
     def connectionLost(self, reason=protocol.connectionDone):
         self.lost = reason.value
+
+
+@implementer(interfaces.IFileDescriptorReceiver)
+class Receiver(Plain):
+    """Keeps descriptors, too."""
+
+    def fileDescriptorReceived(self, fd):
+        self.fds.append(fd)
+        if self.hook is not None:
+            self.hook(self)
 
 
 def turn(until=lambda: False, most=20):
@@ -50,13 +56,13 @@ def turn(until=lambda: False, most=20):
             break
 
 
-def connect(hook=None):
+def connect(hook=None, kind=Receiver):
     """Return the protocol of one connection and the plain socket at its other end."""
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
         path = os.path.join(directory, "s")
         listener.bind(path)
         listener.listen(1)
-        receiver = Receiver(hook)
+        receiver = kind(hook)
         factory = protocol.ClientFactory()
         factory.noisy = False
         factory.buildProtocol = lambda _: receiver
@@ -214,6 +220,44 @@ def lost_before_a_broken_write():
     return told == [(3, b"mmm"), (1, b"m")], words
 
 
+def shown_to(kind, control=None, **how):
+    """Return what comes of a message of one byte, when its control data is a lie: what was handed over, the data, why the
+    connection was lost, how many descriptors stay open that were not handed over."""
+
+    def program():
+        receiver, peer = connect(kind=kind)
+        before = numbers()
+        peer.send(b"x")
+        turn(lambda: receiver.lost is not None or receiver.data)
+        lost = receiver.lost and type(receiver.lost).__name__
+        error = errno.errorcode.get(getattr(receiver.lost, "errno", None), "")
+        told, receiver.fds = receiver.fds, [fd for fd in receiver.fds if fd >= 0]
+        return told, receiver.data.decode(), ("%s %s" % (lost, error)).strip(), len(end(receiver, peer, before))
+
+    return lied_to(program, control, **how)
+
+
+def close_fails():
+    _, data, lost, left = shown_to(Plain, files=3, close_fails=True)
+    shown = (data, lost, left - 1) == ("", "OSError EIO", 2)
+    words = "3 for a protocol that cannot take them, closing the first says EIO: "
+    return shown, f"{words}data {data!r}, lost by {lost}, others still open {left - 1}"
+
+
+def half_an_int():
+    fds, data, lost, left = shown_to(Receiver, lambda fds: header(22) + ints(*fds, 0))
+    shown = (fds, data, lost, left) == ([], "", "error", 1)
+    return shown, f"an int and two bytes: handed over {fds}, data {data!r}, lost by struct.{lost}, still open {left}"
+
+
+def refused_is_a_descriptor():
+    fds, data, _, _ = shown_to(Receiver, lambda fds: header(24) + ints(*fds, -errno.EACCES))
+    plain = shown_to(Plain, lambda fds: header(24) + ints(-errno.EACCES, *fds))
+    shown = (fds[1:], data, plain) == ([-errno.EACCES], "x", [[], "", "OSError EBADF", 1])
+    words = "a sound one and -EACCES, which stands for a refused one: handed over"
+    return shown, f"{words} {fds}; nobody takes them: data {plain[1]!r}, lost by {plain[2]}, still open {plain[3]}"
+
+
 SCENARIOS = {
     one.__name__.replace("_", "-"): one
     for one in (
@@ -225,6 +269,9 @@ SCENARIOS = {
         number_reused_while_queued,
         error_without_errno,
         lost_before_a_broken_write,
+        close_fails,
+        half_an_int,
+        refused_is_a_descriptor,
     )
 }
 

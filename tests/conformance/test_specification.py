@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from fdspec.conformance.defects import Where, caught, read_defects
 from fdspec.conformance.specification import PEERS, Subject, SuiteError, by_id, read_section, read_sections
@@ -189,7 +190,7 @@ def catalogue():
     return read_defects()
 
 
-def test_every_defect_that_linux_shows_is_caught(suite, catalogue):
+def test_every_defect_is_caught_that_a_case_can_catch(suite, catalogue):
     found = caught(catalogue.defect, suite.cases, {})
     assert [one.defect.id for one in found if one.gap] == []
     assert [(one.defect.id, one.unknown) for one in found if one.unknown] == []
@@ -215,6 +216,16 @@ def test_a_gap_is_seen(catalogue):
     assert none.unknown == tuple(defect.cases)
     [some] = caught([defect], defect.cases, {})
     assert not some.gap
+
+
+def test_what_takes_a_kernel_that_lies_is_a_gap_unless_a_remark_tells_why(catalogue):
+    interposed = [one for one in catalogue.defect if one.where is Where.INTERPOSED]
+    assert any(one.cases for one in interposed)
+    assert any(one.remark for one in interposed)
+    bare = [msgspec.structs.replace(one, cases=[]) for one in interposed]
+    assert [one.gap for one in caught(bare, [], {})] == [not one.remark for one in interposed]
+    elsewhere = [one for one in catalogue.defect if one.where in {Where.KERNEL, Where.OTHER} and not one.cases]
+    assert [one.gap for one in caught(elsewhere, [], {})] == [False] * len(elsewhere)
 
 
 @pytest.mark.parametrize(

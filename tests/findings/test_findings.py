@@ -25,9 +25,13 @@ ANY_RELEASE = {"python-recipe", "linux-musl"}
 """What does not depend on the version that is told: Python's, the kernel's."""
 NOT_RUN = {FINDINGS / "linux_gc.py"}
 """What leaves something behind in the kernel: shown by people, on a machine that they can spare."""
+SHARED = {FINDINGS / "lying_kernel.py"}
+"""What is no script of an implementation, but used by some."""
+INTERPOSED = {"faults", "hostile", "transport-faults", "hand-over-faults", "hand-over-hostile"}
+"""Areas whose cases stand between the implementation and its kernel."""
 OF_THE_INTERPRETER = ("python-socket", "python-socket-fds")
 """What is part of Python itself is compared under one release only, the one that the page speaks of."""
-CLEAN = ("reference", "python-socket", "linux", "linux-m32")
+CLEAN = ("reference", "reference-libc", "python-socket", "linux", "linux-m32")
 OTHERS = () if sys.version_info[:2] == (3, 11) else OF_THE_INTERPRETER
 LINE = re.compile(r"(?P<name>[a-z0-9-]+): (?P<verdict>shown|not shown): .+")
 
@@ -41,6 +45,8 @@ class Section:
     release: str
     script: Path
     scenarios: dict[str, tuple[str, ...]]
+    unusual: frozenset[str] = frozenset()
+    """The scenarios that take an answer of the kernel which Linux does not give, or not on demand."""
 
     @property
     def cases(self) -> set[str]:
@@ -60,23 +66,29 @@ def parse(text: str) -> dict[str, Section]:
         )
         if facts is None:
             raise ValueError(f"{name}: no line 'Release: `...`. Script: [...](...).'")
-        scenarios = dict(_scenario(name, item) for item in items)
+        read = [_scenario(name, item) for item in items]
+        scenarios = {title: cases for title, cases, _ in read}
         if name in found or len(scenarios) != len(items) or not items:
             raise ValueError(f"{name}: it stands there twice, or one of its scenarios does, or it has none")
-        found[name] = Section(facts["release"], FINDINGS / facts["script"], scenarios)
+        found[name] = Section(
+            facts["release"],
+            FINDINGS / facts["script"],
+            scenarios,
+            frozenset(title for title, _, unusual in read if unusual),
+        )
     return found
 
 
-def _scenario(implementation: str, item: str) -> tuple[str, tuple[str, ...]]:
+def _scenario(implementation: str, item: str) -> tuple[str, tuple[str, ...], bool]:
     title, _, text = item.partition("\n")
     paragraphs = [" ".join(one.split()) for one in text.strip().split("\n\n")]
-    kind = re.match(r"(Defect|Debatable)(?P<none>, no case)?\. ", paragraphs[0])
+    kind = re.match(r"(Defect|Debatable)(?:(?P<none>, no case)|(?P<unusual>, unusual kernel))?\. ", paragraphs[0])
     listed = re.fullmatch(r"Cases: (?:(?P<none>none)|`[^`]+`(?:, `[^`]+`)*)\.", paragraphs[-1])
     if kind is None or listed is None or bool(kind["none"]) != bool(listed["none"]):
         raise ValueError(
             f"{implementation}, {title}: 'Defect.' or 'Debatable.' first, 'Cases: ...' last, 'no case' where none"
         )
-    return title.strip(), tuple(re.findall(r"`([^`]+)`", paragraphs[-1]))
+    return title.strip(), tuple(re.findall(r"`([^`]+)`", paragraphs[-1])), bool(kind["unusual"])
 
 
 def differences(listed: set[str], bad: set[str], known: Iterable[str]) -> list[str]:
@@ -137,6 +149,7 @@ def compiled(name: str) -> Path:
 
 def show(name: str, *scenarios: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [*program(name), *scenarios]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
@@ -205,9 +218,23 @@ def test_every_implementation_has_a_section_or_is_said_to_fail_nothing():
     assert f"{', '.join(names)} and {last} fail nothing." in " ".join(text.split())
 
 
+@pytest.mark.parametrize("name", PAGE)
+def test_what_only_cases_between_testee_and_kernel_show_is_said_to_take_an_unusual_kernel(name):
+    shown_there = {
+        title
+        for title, cases in PAGE[name].scenarios.items()
+        if cases and {case.split(".")[0] for case in cases} <= INTERPOSED
+    }
+    assert PAGE[name].unusual == shown_there
+
+
 def test_every_script_belongs_to_a_section():
     scripts = {section.script for section in PAGE.values()}
-    assert scripts | NOT_RUN == {*FINDINGS.glob("*.py"), *FINDINGS.glob("*.c"), FINDINGS / "rust" / "src" / "main.rs"}
+    assert scripts | NOT_RUN | SHARED == {
+        *FINDINGS.glob("*.py"),
+        *FINDINGS.glob("*.c"),
+        FINDINGS / "rust" / "src" / "main.rs",
+    }
 
 
 @pytest.mark.parametrize("script", NOT_RUN, ids=lambda path: path.name)
@@ -246,11 +273,14 @@ def test_the_page_is_read_strictly():
     assert parse(GOOD) == {"one": Section("1", FINDINGS / "a.py", {"x": ("a", "b")})}
     none = GOOD.replace("Defect.", "Defect, no case.").replace("`a`, `b`", "none")
     assert parse(none)["one"].scenarios == {"x": ()}
+    unusual = GOOD.replace("Defect.", "Debatable, unusual kernel.")
+    assert parse(unusual)["one"].unusual == {"x"}
     faults = [
         GOOD.replace("Release", "Version"),
         GOOD.replace("Cases: ", "Ids: "),
         GOOD.replace("`a`, `b`", "none"),
         GOOD.replace("Defect. ", ""),
+        GOOD.replace("Defect.", "Defect, usual kernel."),
         GOOD[: GOOD.index("###")],
         GOOD + GOOD,
         GOOD + "\n### x\n\nDefect. So.\n\nCases: `c`.\n",

@@ -3,6 +3,9 @@
 //! `cargo run -- rust-virtio-driver|rust-vmm-sys-util [SCENARIO...]` prints a line for each scenario; the exit code is 0
 //! when all of them are shown. What is observed comes from /proc/self/fd, fcntl and recvmsg.
 
+mod lying_kernel;
+
+use lying_kernel::{lied_to, rights, rights_of, Lie, AGAIN, NEXT};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::IoSlice;
@@ -250,6 +253,94 @@ fn not_close_on_exec(receive: Receive) -> Finding {
     }))
 }
 
+/// What came of a message of one byte that was received beside a lie.
+#[derive(Debug)]
+struct Seen {
+    outcome: Outcome,
+    /// How many are still open that it does not tell of.
+    left: usize,
+    closed_in_vain: usize,
+}
+
+fn shown(receive: Receive, room: usize, lie: Lie) -> Attempt<Seen> {
+    let (a, b) = pair(None)?;
+    send(&a, 0);
+    let ((outcome, left), closed_in_vain) = lied_to(lie, || received(receive, &b, room))?;
+    Ok(Seen { outcome, left: left.len(), closed_in_vain })
+}
+
+/// A number that is open, and that nobody sends.
+fn bait() -> RawFd {
+    // SAFETY: dup touches no memory.
+    unsafe { libc::dup(0) }
+}
+
+fn control_length_unread(receive: Receive) -> Finding {
+    let bait = bait();
+    let try_both = || {
+        let mut beyond = Lie::new(rights_of(28, &[NEXT, NEXT, bait]));
+        beyond.controllen = 24;
+        let mut untold = Lie::new(rights(&[bait]));
+        untold.controllen = 0;
+        Ok((shown(receive, 8, beyond)?, shown(receive, 8, untold)?))
+    };
+    let told: Attempt<(Seen, Seen)> = try_both();
+    close(&[bait]);
+    or_not(told.map(|(beyond, untold)| {
+        let has = |seen: &Seen, count| {
+            seen.outcome.as_ref().is_ok_and(|(_, fds)| fds.len() == count && fds[count - 1] == bait)
+        };
+        let words = format!(
+            "{bait} stands behind msg_controllen 24, of which 2 come, then 0, of which none: {beyond:?}, {untold:?}"
+        );
+        (has(&beyond, 3) && has(&untold, 1), words)
+    }))
+}
+
+/// A cmsg_len that is too long for the slice, that of an untruncated message on macOS for one, and one that is too short.
+fn lengths(receive: Receive) -> Attempt<Vec<Seen>> {
+    let one = |(length, flags)| {
+        let mut lie = Lie::new(rights_of(length, &[NEXT, NEXT]));
+        (lie.controllen, lie.flags) = (24, flags);
+        shown(receive, 2, lie)
+    };
+    [(76, libc::MSG_CTRUNC), (u64::MAX, 0), (0, 0)].into_iter().map(one).collect()
+}
+
+fn length_believed(receive: Receive) -> Finding {
+    or_not(lengths(receive).map(|told| {
+        let panics =
+            |seen: &Seen| seen.outcome.as_ref().is_err_and(|words| words.starts_with("panic")) && seen.left == 2;
+        (told.iter().all(panics), format!("2 come, cmsg_len is 76 with MSG_CTRUNC, 2**64 - 1, 0: {told:?}"))
+    }))
+}
+
+fn short_length_wraps(receive: Receive) -> Finding {
+    let bait = bait();
+    let told = [0, 15].map(|length| shown(receive, 4, Lie::new(rights_of(length, &[bait]))));
+    close(&[bait]);
+    or_not(told.into_iter().collect::<Attempt<Vec<_>>>().map(|told| {
+        let all = |seen: &Seen| seen.outcome.as_ref().is_ok_and(|(_, fds)| fds.len() == 4 && fds[0] == bait);
+        (told.iter().all(all), format!("cmsg_len is 0, then 15, {bait} stands behind it and nothing came: {told:?}"))
+    }))
+}
+
+fn refused_is_a_descriptor(receive: Receive) -> Finding {
+    or_not(shown(receive, 4, Lie::new(rights(&[-libc::EACCES, NEXT]))).map(|told| {
+        let shown = told.outcome.as_ref().is_ok_and(|(_, fds)| fds.len() == 2 && fds[0] == -libc::EACCES);
+        (shown, format!("-EACCES in the place of a refused descriptor, then a sound one: {told:?}"))
+    }))
+}
+
+fn number_twice_is_closed_twice(receive: Receive) -> Finding {
+    let mut lie = Lie::new(rights(&[NEXT, AGAIN]));
+    lie.flags = libc::MSG_CTRUNC;
+    or_not(
+        shown(receive, 4, lie)
+            .map(|told| (told.closed_in_vain == 1, format!("MSG_CTRUNC, and one number stands there twice: {told:?}"))),
+    )
+}
+
 const VIRTIO_DRIVER: &[(&str, Scenario)] = &[
     ("odd-room", odd_room_panics),
     ("ctrunc-ignored", ctrunc_ignored),
@@ -258,6 +349,9 @@ const VIRTIO_DRIVER: &[(&str, Scenario)] = &[
     ("pidfd-leaks", pidfd_leaks),
     ("room-taken", room_taken),
     ("not-close-on-exec", not_close_on_exec),
+    ("control-length-unread", control_length_unread),
+    ("length-believed", length_believed),
+    ("refused-is-a-descriptor", refused_is_a_descriptor),
 ];
 const VMM_SYS_UTIL: &[(&str, Scenario)] = &[
     ("odd-room", odd_room_leaks),
@@ -265,6 +359,10 @@ const VMM_SYS_UTIL: &[(&str, Scenario)] = &[
     ("pidfd-leaks", pidfd_leaks),
     ("room-taken", room_taken_loses_the_message),
     ("not-close-on-exec", not_close_on_exec),
+    ("control-length-unread", control_length_unread),
+    ("short-length-wraps", short_length_wraps),
+    ("refused-is-a-descriptor", refused_is_a_descriptor),
+    ("number-twice-is-closed-twice", number_twice_is_closed_twice),
 ];
 
 fn main() -> ExitCode {
