@@ -17,7 +17,7 @@ import resource
 import select
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -214,7 +214,7 @@ def as_linux(came: Came, held: Held) -> Shown:
     """Show what came as Linux shows it, in the room that the caller gave: put_cmsg, scm_detach_fds of net/core/scm.c."""
     want = held.wanted
     room = left = want.control_length if want.header and want.control else 0
-    free = _free(held) if came.fds and room else 0
+    free = free_numbers(held) if came.fds and room else 0
     chunks: list[bytes | int] = []
     cut = False
     for part in came.parts if want.header else ():
@@ -243,10 +243,11 @@ def as_linux(came: Came, held: Held) -> Shown:
     return Shown(tuple(chunks), flags=came.flags | (socket.MSG_CTRUNC if cut else 0))
 
 
-def _free(held: Held) -> int:
-    """Return how many numbers the caller has free."""
+def free_numbers(held: Held) -> int:
+    """Return how many numbers the caller has free, below its RLIMIT_NOFILE."""
     soft, _ = resource.prlimit(held.process, resource.RLIMIT_NOFILE)
-    return free_numbers(held.tid, soft)
+    taken = os.listdir(f"/proc/{held.tid}/fd")
+    return max(0, soft - sum(int(one) < soft for one in taken))
 
 
 def image(part: Part, *, length: int | None = None, padded: bool = True) -> list[bytes | int]:
@@ -355,9 +356,3 @@ def address_of(raw: bytes) -> Address:
     """Return a struct sockaddr_un as an address of the socket module."""
     path = raw[_FAMILY.size :]
     return path if path[:1] == b"\0" else os.fsdecode(path.split(b"\0")[0])
-
-
-def free_numbers(tid: int, limit: int) -> int:
-    """Return how many numbers below ``limit`` the process of a thread has free."""
-    taken: Sequence[str] = os.listdir(f"/proc/{tid}/fd")
-    return max(0, limit - sum(int(one) < limit for one in taken))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import select
 import socket
 from collections import deque
@@ -192,8 +191,7 @@ class Emulation:
 
 
 def _asked(held: Held, want: Wanted, *, writable: bool) -> Asked:
-    soft, _ = resource.prlimit(held.process, resource.RLIMIT_NOFILE)
-    free = free_numbers(held.tid, soft)
+    free = free_numbers(held)
     return Asked(
         control=bool(want.header and want.control),
         room=want.control_length if want.header else 0,
