@@ -47,9 +47,9 @@ FAULTS = (HarnessFault, BrokenProcessPool)
 _PROFILES = (Profile.MESSAGE, Profile.DESCRIPTORS, Profile.TRANSPORT)
 _CLEAN = {Layer.MESSAGE: _PROFILES, Layer.CONTROL: (Profile.MESSAGE,)}
 """The layers whose adapters are examined as they are, and in which profiles."""
-ENOUGH = 16
+ENOUGH = 8
 """How many cases catch a mutant before the others are spared: each costs a testee, mostly."""
-SHARE = 5
+SHARE = 8
 """Of the cases that check nothing which a mutant violates, it meets one in so many; of those with the interposer none."""
 _MEMORY = 2**32
 _DEADLINE = 1.5

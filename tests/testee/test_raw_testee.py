@@ -821,7 +821,7 @@ def test_a_reply_that_has_no_room_in_a_line(raw: Raw) -> None:
 # --- it lasts ----------------------------------------------------------------------------------------------------------
 
 
-def test_ten_thousand_requests_leave_nothing(raw: Raw) -> None:
+def test_ten_thousand_requests_leave_nothing(raw: Raw, build: str) -> None:
     one, other = raw.pair()
     rights, room = raw.rights(2), {"iov": [{"size": 4}], "control": {"size": 64}}
     steps = [
@@ -836,4 +836,5 @@ def test_ten_thousand_requests_leave_nothing(raw: Raw) -> None:
         raw.get("steps", steps=steps * 250, go_on=True)
         sizes.append(int(Path(f"/proc/{raw.pid}/statm").read_text().split()[1]))
     assert raw.descriptors() == before
-    assert max(sizes[5:]) - max(sizes[:5]) < 100, f"resident pages after each thousand requests: {sizes}"
+    allowed = 1000 if build == "sanitized" else 100  # its allocator's own size goes up and down by hundreds
+    assert max(sizes[5:]) - max(sizes[:5]) < allowed, f"resident pages after each thousand requests: {sizes}"
