@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,7 +59,7 @@ class Case:
         """The first part of the id."""
         return self.id.partition(".")[0]
 
-    @property
+    @cached_property
     def interposed(self) -> bool:
         """Whether the case has the harness stand between the testee and its kernel: it takes a ``kernel``."""
         return "kernel" in inspect.signature(self.function).parameters

@@ -36,7 +36,6 @@ from .personality import Personality
 from .probe import unavailable
 from .system import Emulation
 
-SETS_CLOEXEC = "fcntl(F_SETFD)"
 _WITH_CONTROL = frozenset({Name.RECVMSG, Name.RECVMMSG})
 MOST_SEEN = 100_000
 """Calls of one case that are kept."""
