@@ -105,7 +105,8 @@ def adapt(program: Program, offer: Offer) -> Program:
     left out. Raises ValueError for an offer without a type of socket or without a side.
     """
     names, kinds, sides = offer.names, kinds_of(offer), sides_of(offer)
-    head = header(replace(program, profile=offer.profile, operations=()))
+    program = normal(replace(program, profile=offer.profile))  # what it needs is known of a valid one alone
+    head = header(program)
     head = replace(
         head,
         type=head.type if head.type in kinds else kinds[0],

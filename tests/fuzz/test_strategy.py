@@ -58,6 +58,14 @@ def test_what_is_drawn_needs_no_more_than_is_offered(data, profile):
     assert len(program.operations) <= 8
 
 
+def test_what_an_operation_needs_is_looked_at_when_it_is_valid():
+    """A room of -1 looks as if it needed little; within the bounds it is one of many."""
+    program = Program(Profile.DESCRIPTORS, operations=(o.Take("t0", (), -1),))
+    offer = Offer(Profile.DESCRIPTORS, frozenset({"stream", "client"}))
+    adapted = adapt(program, offer)
+    assert needs_of(adapted) <= offer.names
+
+
 @SLOW
 @given(st.data(), programs_of_bytes | invalid)
 def test_any_program_is_adapted_to_any_offer(data, program):
