@@ -1,0 +1,1 @@
+"""Campaigns: many programs in many processes, a corpus that stays, findings that are never lost."""

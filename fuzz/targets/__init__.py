@@ -1,0 +1,1 @@
+"""Fuzz targets for engines that are guided by coverage: each module stands alone, and is a program."""
