@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from .offer import Offer
 from .program import Program
+from .run.shown import Execution
 
 END = "end"
 """The operation of a violation that shows in the account after the last operation."""
@@ -125,6 +126,10 @@ class Runner(Protocol):
 
     def run(self, programs: Sequence[Program]) -> list[Verdict]:
         """Run many programs fast, a verdict each in order. A violation found here is a suspicion; `examine` proves it."""
+        ...
+
+    def observe(self, program: Program) -> Execution:
+        """Execute one program as `examine` does, and judge nothing."""
         ...
 
     def examine(self, program: Program) -> Verdict:
