@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SAY := printf '==> %s\n'
 AGAIN := $(MAKE) --no-print-directory# another target from within a recipe, which -n does not run
 
-.PHONY: help report test lint format docs bench clean browser compilers
+.PHONY: help report test lint format docs bench power clean browser compilers
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,11 @@ bench: $(VENV)/.dev ## Measure fdspec's own speed; ARGS go to the benchmarks of 
 	$(BIN)/python benchmarks/cost_of_a_case.py $(ARGS)
 	$(BIN)/python benchmarks/time_to_first_case.py $(ARGS)
 	$(BIN)/python benchmarks/cost_of_a_held_call.py
+	$(BIN)/python benchmarks/programs_a_second.py
+	$(BIN)/python benchmarks/programs_in_process.py
+
+power: $(VENV)/.dev ## Hunt every mutant by fuzzing and write fuzz/POWER.md; takes hours, goes on where it was ended
+	$(BIN)/python -m fdspec.fuzz.power $(ARGS)
 
 clean: ## Remove everything that was built here; implementations' environments stay in the user's cache
 	rm -rf $(VENV) build dist site *.egg-info fdspec-out .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -23,6 +23,7 @@ __all__ = ["main"]
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the conformance cases against implementations."),
     "expect": ("expect", "Prove the file of known failures, fit it to a run, or begin one."),
+    "fuzz": ("fuzz", "Search for programs that make an implementation do what it must not."),
     "stability": ("stability", "Run a selection again and again, and name every flake."),
     "list": ("list", "List cases or requirements."),
     "explain": ("explain", "Print all that is known of a case or a requirement."),
@@ -31,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "mutants": ("mutants", "Run the suite against faulty variants of the reference, and say who caught what."),
     "impls": ("impls", "List the implementations and whether they can be had here."),
     "check-adapter": ("check_adapter", "Prove that an adapter keeps the testee protocol."),
+    "replay": ("replay", "Run the program of a finding again, or print it as plain system calls."),
     "report": ("report", "Make the reports of recorded runs."),
 }
 """Verbs with their modules and what they do; a module's command is called ``command``."""

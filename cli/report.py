@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import fuzzed
 from .errors import HARNESS, Stop
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     help="Directory for the reports [default: where the records are]; several runs get a directory each inside.",
 )
 @click.option("--incomplete", is_flag=True, help="Accept what an interrupted run left behind.")
+@fuzzed.option
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of records, and do nothing else.")
 def command(
     records: tuple[Path, ...],
@@ -39,6 +42,7 @@ def command(
     as_github: bool,
     out: Path | None,
     incomplete: bool,
+    findings: tuple[Path, ...],
     schema: bool,
 ) -> None:
     """Make the reports of recorded runs: RECORDS are records.jsonl files, or the directories that hold them.
@@ -52,7 +56,10 @@ def command(
     if schema:
         click.echo(record_schema.text(), nl=False)
         return
-    runs = _load(records, incomplete=incomplete)
+    runs = [
+        dataclasses.replace(run, fuzzed=fuzzed.fuzzed(findings, (one.id for one in run.implementations)))
+        for run in _load(records, incomplete=incomplete)
+    ]
 
     def text(run: Run) -> bytes:
         return terminal.summary(run, 100).encode()

@@ -14,6 +14,7 @@ import click
 
 from ..impls.manifest import Manifest
 from ..impls.setup import Unavailable, prepare
+from . import fuzzed
 from .configured import Settings, configuring, jobs_of, settle
 from .errors import HARNESS, NO_START, OK, USAGE, Stop
 from .found import explain_missing, name_of, progress
@@ -60,6 +61,7 @@ class _Run(click.Command):
     type=click.Path(file_okay=False, path_type=Path),
     help=f"Directory for the records and reports [default: a new one in {OUT}/].",
 )
+@fuzzed.option
 @click.option(
     "--personality",
     metavar="NAME",
@@ -82,6 +84,7 @@ def command(
     expectations: Path | None,
     no_expectations: bool,
     out: Path | None,
+    findings: tuple[Path, ...],
     personality: str | None,
     fail_fast: bool,
     fresh: bool,
@@ -114,6 +117,8 @@ def command(
     if not _prepare(settings.manifests, named=settings.named):
         return NO_START if settings.named else _nothing()
     directory = _directory(out)
+    if findings:  # a file that is none is told before the run, not after it
+        fuzzed.fuzzed(findings, ())
     options = _options(settings)
     options += [f"--fdspec-out={directory}"]
     options += [f"--fdspec-personality={personality}"] if personality else []
@@ -123,7 +128,7 @@ def command(
     status = _pytest(options, settings.jobs, pytest_arguments)
     if status == _PYTEST_USAGE and settings.patterns and not patterns and settings.configuration is not None:
         click.echo(f"fdspec: the patterns stand in {settings.configuration.place('cases')}", err=True)
-    return _finish(directory, status)
+    return _finish(directory, status, findings)
 
 
 def _options(settings: Settings) -> list[str]:
@@ -227,8 +232,8 @@ class _Watch:
             self.faults.append(f"{report.nodeid} could not be collected:\n{report.longreprtext}")
 
 
-def _finish(directory: Path, status: int) -> int:
-    """Show the summary, write the reports, and return the exit code."""
+def _finish(directory: Path, status: int, findings: tuple[Path, ...]) -> int:
+    """Show the summary, write the reports with what fuzzing has found, and return the exit code."""
     from ..reports import store, terminal, write  # noqa: PLC0415 - after the run
 
     records = directory / RECORDS
@@ -238,6 +243,7 @@ def _finish(directory: Path, status: int) -> int:
         run = store.load(records, allow_incomplete=True)
     except store.RecordsError as fault:
         raise Stop(f"the records of this run cannot be read: {fault}", HARNESS) from fault
+    run = replace(run, fuzzed=fuzzed.fuzzed(findings, (one.id for one in run.implementations)))
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - slow to import
 
@@ -246,7 +252,7 @@ def _finish(directory: Path, status: int) -> int:
         click.echo(terminal.summary(run, 100), nl=False)
     footer = run.footer
     try:
-        paths = write.write_all(records, directory, allow_incomplete=True)
+        paths = write.write_all(records, directory, allow_incomplete=True, fuzzed=run.fuzzed)
     except write.WriteError as fault:
         raise Stop(str(fault), HARNESS) from fault
     click.echo(f"records  {_shown(records)}\nreport   {_shown(paths.html)}\nJUnit    {_shown(paths.junit)}")

@@ -148,7 +148,7 @@ def controls(given: Sequence[Control], end: End, scope: Scope) -> tuple[Control,
     found: list[Control] = []
     for one in given[:CONTROLS]:
         if isinstance(one, Rights):
-            fds = tuple(scope.descriptor(fd, end) for fd in one.fds[:left])
+            fds = _descriptors(one.fds[:left], end, scope)
             left -= len(fds)
             found.append(Rights(fds, _length(one.length, testee)))
         elif isinstance(one, Raw):
@@ -157,6 +157,13 @@ def controls(given: Sequence[Control], end: End, scope: Scope) -> tuple[Control,
             forged = Forged.NOTHING if testee and one.forged is Forged.LENGTH else one.forged
             found.append(Credentials(forged))
     return tuple(found)
+
+
+def _descriptors(fds: tuple[Number, ...], end: End, scope: Scope) -> tuple[Number, ...]:
+    if len(fds) < 4:
+        return tuple([scope.descriptor(fd, end) for fd in fds])
+    found = {fd: scope.descriptor(fd, end) for fd in set(fds)}  # of many, most are the same
+    return tuple([found[fd] for fd in fds])
 
 
 def _raw(one: Raw, testee: bool) -> Raw:

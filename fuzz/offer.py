@@ -114,11 +114,12 @@ def adapt(program: Program, offer: Offer) -> Program:
         system=head.system if INTERPOSE in names else System.HOST,
         receiver=head.receiver if _receiver_needs(head.receiver) <= names else Receiver(),
     )
-    fitting = (_simpler(one, offer) for one in program.operations)
+    fitting = (simpler(one, offer) for one in program.operations)
     return normal(replace(head, operations=tuple(one for one in fitting if one is not None)))
 
 
-def _simpler(operation: Operation, offer: Offer) -> Operation | None:
+def simpler(operation: Operation, offer: Offer) -> Operation | None:
+    """Return what ``operation`` comes to with no more than is offered, which may have yet to be fitted; None for nothing."""
     lacking = needs(operation, offer.profile) - offer.names
     for name, simplify in _SIMPLIFY if lacking else ():
         if name in lacking:

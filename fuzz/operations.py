@@ -56,7 +56,10 @@ SOCKETS, OBJECTS, RECEIVED = "tp", "fg", "rq"
 
 def end_of(name: Number) -> End:
     """Return whose name it is; literal numbers are the testee's."""
-    return End.PEER if isinstance(name, str) and name[:1] in ("p", "g", "q") else End.TESTEE
+    return _ENDS.get(name[:1], End.TESTEE) if isinstance(name, str) else End.TESTEE
+
+
+_ENDS = dict.fromkeys("pgq", End.PEER)
 
 
 class Option(StrEnum):

@@ -132,7 +132,7 @@ class Namer:
     def bind(self, written: Operation, made: Operation) -> None:
         """Take note of ``made``, which ``written`` came to."""
         self.scope.add(made)
-        for old, new in zip(_bound(written), _bound(made), strict=False):
+        for old, new in zip(bound(written), bound(made), strict=False):
             if new:
                 self.meaning[old or new] = new
 
@@ -179,7 +179,7 @@ def ends_of(program: Program) -> tuple[End, ...]:
     return tuple(end_of(getattr(one, "name", -1)) for one in program.operations)
 
 
-def _bound(operation: Operation) -> tuple[str, ...]:
+def bound(operation: Operation) -> tuple[str, ...]:
     """Return the names and prefixes that an operation binds."""
     if isinstance(operation, (Open, Make)):
         return (operation.name,)

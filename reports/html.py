@@ -12,6 +12,8 @@ from importlib.resources import files
 from ..conformance.gatewords import TITLES, complaints, sentence
 from ..conformance.records import BAD, CaseRecord, Header, ImplementationRecord, Verdict
 from . import embed
+from .findings import sentence as fuzzed_sentence
+from .findings import shown
 from .fold import MEANING, READING, Area, Cell, Folded, fold, overview
 from .store import Run
 from .text import line
@@ -142,6 +144,8 @@ def _page(folded: Folded, data: bytes) -> str:
         present=frozenset(cell.verdict.value for cell in folded.cells.values()),
         dense=len(folded.available) >= DENSE,
         title=_title(folded),
+        fuzzed=shown(folded.run.fuzzed),
+        fuzzed_said=fuzzed_sentence(len(folded.run.fuzzed)),
         gate=_gate(folded),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from ..conformance.gatewords import TITLES, complaints, sentence
 from ..conformance.records import Gate, VerdictRecord
+from . import findings
 from .fold import READING, Cell, Folded, fold, label, overview
 from .store import Run
 from .text import first, line
@@ -69,6 +70,12 @@ def _lines(folded: Folded) -> Iterator[str]:
         yield from _gate(gate, folded)
     for implementation in folded.available:
         yield from _cells(implementation.id, folded.bad(implementation.id))
+    if run.fuzzed:
+        yield f"### Found by fuzzing: {findings.sentence(len(run.fuzzed))}"
+        yield ""
+        for one, said in findings.lines_of(run.fuzzed):
+            yield f"- {code(one.implementation, 200)} {plain(said, 1200)}"
+        yield ""
     for each in folded.unavailable:
         yield f"- {code(each.id)} is not available here: {plain(each.reason) or 'no reason was recorded'}"
     yield ""

@@ -25,6 +25,7 @@ from ..conformance.records import (
     VerdictRecord,
     decode,
 )
+from .findings import Fuzzed
 from .text import line as _line
 
 FILE_NAME = "records.jsonl"
@@ -75,7 +76,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run recorded, in the order of the file. ``incomplete``: why it isn't whole, in a sentence, or empty."""
+    """What one run recorded, in the order of the file. ``incomplete``: why it isn't whole, in a sentence, or empty.
+
+    ``fuzzed``: what fuzzing found in these implementations, which is no part of the records.
+    """
 
     header: Header
     implementations: tuple[ImplementationRecord, ...]
@@ -85,6 +89,7 @@ class Run:
     footer: Footer | None
     path: Path
     incomplete: str = ""
+    fuzzed: tuple[Fuzzed, ...] = ()
 
 
 Key = tuple[str, str, str, str, str, int]

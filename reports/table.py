@@ -11,6 +11,8 @@ from rich.text import Text
 
 from ..conformance.gatewords import TITLES, complaints, sentence
 from ..conformance.records import Gate, Verdict
+from . import findings
+from .findings import Fuzzed
 from .fold import READING, Cell, Folded, fold, label, overview
 from .store import Run
 from .text import first, line
@@ -44,6 +46,8 @@ def _parts(folded: Folded) -> Iterator[RenderableType]:
         bad = folded.bad(implementation.id)
         if bad:
             yield _failed(implementation.id, bad)
+    if run.fuzzed:
+        yield _fuzzed(run.fuzzed)
     if folded.unavailable:
         yield _unavailable(folded)
     yield Text(overview(folded), style="bold")
@@ -99,6 +103,16 @@ def _one(cell: Cell) -> Text:
     if seen:
         text.append(f": {first(seen, 300)}")
     return text
+
+
+def _fuzzed(found: tuple[Fuzzed, ...]) -> Group:
+    lines = [Text(f"\n{findings.sentence(len(found))}", style="bold")]
+    for one, said in findings.lines_of(found):
+        text = Text("  ", overflow="fold")
+        text.append(one.implementation, style="bold")
+        text.append(f" {said}")
+        lines.append(text)
+    return Group(*lines)
 
 
 def _gate(gate: Gate, folded: Folded) -> Group:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import html, junit, terminal
+from .findings import Fuzzed
 from .store import Run, load
 from .text import line
 
@@ -37,12 +39,13 @@ _FORMATS: tuple[tuple[str, Callable[[Run], bytes]], ...] = (
 )
 
 
-def write_all(records: Path, out: Path, *, allow_incomplete: bool = False) -> Paths:
+def write_all(records: Path, out: Path, *, allow_incomplete: bool = False, fuzzed: tuple[Fuzzed, ...] = ()) -> Paths:
     """Write index.html, junit.xml and summary.txt into ``out``. Raises RecordsError and WriteError.
 
+    ``fuzzed``: what fuzzing found in these implementations.
     Each file appears whole or not at all; nothing is written when the records can't be read.
     """
-    run = load(records, allow_incomplete=allow_incomplete)
+    run = dataclasses.replace(load(records, allow_incomplete=allow_incomplete), fuzzed=fuzzed)
     documents = [(out / name, render(run)) for name, render in _FORMATS]
     try:
         out.mkdir(parents=True, exist_ok=True)

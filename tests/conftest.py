@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A gate says the same of the same code twice. Who wants to search, searches: `FDSPEC_SEARCH=1 make test`.
+settings.register_profile("fdspec", derandomize="FDSPEC_SEARCH" not in os.environ)
+settings.load_profile("fdspec")
 
 HEAD = """\
 import importlib.util, os, signal, sys, time

@@ -36,8 +36,9 @@ from .operations import (
     Shutdown,
 )
 from .outcome import Descriptor, Mismatch, Outcome, Seen, Step
-from .rules import accept, follow, step
-from .state import Ids, Platform, State, initial
+from .processes import connected, file_of, forget, open_of, opened_by, process_of
+from .rules import accept, follow, matching, outcomes, step
+from .state import Ids, Platform, Process, State, acting, initial
 from .text import BadSequence, parse, show
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Outcome",
     "Pair",
     "Platform",
+    "Process",
     "Raw",
     "Receive",
     "Released",
@@ -77,11 +79,20 @@ __all__ = [
     "State",
     "Step",
     "accept",
+    "acting",
     "check",
+    "connected",
     "explain",
+    "file_of",
     "follow",
+    "forget",
     "initial",
+    "matching",
+    "open_of",
+    "opened_by",
+    "outcomes",
     "parse",
+    "process_of",
     "show",
     "step",
 ]

@@ -33,17 +33,13 @@ MINIMUM_SNDBUF = 4608
 
 def pair(draft: Draft, op: Pair) -> Ending:
     """socketpair(2)."""
-    a = draft.new_socket(op.kind, op.a)
-    b = draft.new_socket(op.kind, op.b)
     numbers: list[int] = []
-    for name, socket in ((op.a, a), (op.b, b)):
-        number = draft.install(socket.file or 0, cloexec=True)
+    for name, file in zip((op.a, op.b), draft.new_pair(op.kind, op.a, op.b), strict=True):
+        number = draft.install(file, cloexec=True)
         if number is None:
             return failed(draft, "EMFILE")
-        draft.names[name] = number
+        draft.bind(name, number)
         numbers.append(number)
-    draft.change(a.id, peer=b.id, condition=Condition.ESTABLISHED)
-    draft.change(b.id, peer=a.id, condition=Condition.ESTABLISHED)
     return done(draft, new=tuple(numbers))
 
 
@@ -57,7 +53,7 @@ def open_object(draft: Draft, op: Open) -> Ending:
     file = draft.new_file(op.name)
     ending = _bind_name(draft, op.name, file)
     if not ending.seen.error:
-        draft.objects[op.name] = file
+        draft.watch(op.name, file)
     return ending
 
 
@@ -65,7 +61,7 @@ def _bind_name(draft: Draft, name: str, file: int) -> Ending:
     number = draft.install(file, cloexec=True)
     if number is None:
         return failed(draft, "EMFILE")
-    draft.names[name] = number
+    draft.bind(name, number)
     return done(draft, new=(number,))
 
 
@@ -77,28 +73,29 @@ def duplicate(draft: Draft, op: Duplicate) -> Ending:
     number = draft.install(file.id, cloexec=False)
     if number is None:
         return failed(draft, "EMFILE")
-    draft.names[op.new] = number
+    draft.bind(op.new, number)
     return done(draft, new=(number,))
 
 
 def close(draft: Draft, op: Close) -> Ending:
     """Take a number from the table."""
-    number = draft.number(op.name)
-    entry = draft.table.pop(number, None)
+    entry = draft.remove(draft.number(op.name))
     if entry is None:
         return failed(draft, "EBADF")
-    socket = draft.files[entry.file].socket
-    before = dict(draft.files)
-    waiting = [] if socket is None else embryos(draft.sockets[socket])
-    queued = [message for one in waiting for message in draft.sockets[one].queue]
+    before = draft.files
+    socket = before[entry.file].socket
+    if socket is None:
+        draft.settle()
+        if entry.file in draft.files:
+            draft.because("S08")
+        return done(draft)
+    queued = [message for one in embryos(draft.sockets[socket]) for message in draft.sockets[one].queue]
     draft.settle()
-    gone = [file for identity, file in before.items() if identity not in draft.files]
-    if socket is not None and len(gone) > 1:
+    if len(draft.files) < len(before) - 1:
+        gone = [file for identity, file in before.items() if identity not in draft.files]
         draft.because("L12", *(["G13"] if sum(file.socket is not None for file in gone) > 1 else []))
     if entry.file not in draft.files and any(message.fds for message in queued):
         draft.because("G06")
-    if socket is None and entry.file in draft.files:
-        draft.because("S08")
     return done(draft)
 
 
@@ -200,7 +197,7 @@ def _connect_stream(draft: Draft, socket: Socket, other: Socket) -> Ending:
         passcred=other.passcred,
         passrights=other.passrights,
     )
-    draft.sockets[embryo.id] = embryo
+    draft.add(embryo)
     draft.change(socket.id, peer=embryo.id, condition=Condition.ESTABLISHED)
     draft.push(other.id, Message(draft.new_id(), b"", embryo.id, 0, 0, embryo=embryo.id))
     return done(draft)

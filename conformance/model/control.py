@@ -6,13 +6,13 @@ After net/core/scm.c (__scm_send, scm_fp_copy, put_cmsg, scm_detach_fds) and the
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
 from . import flags as f
 from .draft import Draft
-from .operations import Control, Credentials, Forged, Number, Rights, Send
+from .operations import NOWHERE, Control, Credentials, Forged, Number, Rights, Send
 from .state import INHERITED, Ids
 
 NO_PROCESS = 2**22 + 7
@@ -24,14 +24,19 @@ FILL = b"\xff"
 """What stands in padding: whoever took it for descriptors would send -1."""
 
 
-class Attached(Struct, frozen=True):
+class Attached(Struct, frozen=True, gc=False):
     """What a send carries beside its data: files, and explicit credentials."""
 
     files: tuple[int, ...] = ()
     ids: Ids | None = None
 
 
-class Written(Struct, frozen=True):
+_NOTHING = Attached()
+_HEADER = struct.Struct("=Qii")
+"""cmsg_len, cmsg_level and cmsg_type."""
+
+
+class Written(Struct, frozen=True, gc=False):
     """A control message as the receiver finds it: level, type, cmsg_len and the bytes that were written behind the header."""
 
     level: int
@@ -42,7 +47,7 @@ class Written(Struct, frozen=True):
 
 def lay_out(send: Send, number: Callable[[Number], int], ids: Ids) -> bytes:
     """Return the bytes that msg_control points to, msg_controllen long; empty: no control data at all."""
-    whole = b"".join(_one(control, number, ids) for control in send.control)
+    whole = b"".join([_one(control, number, ids) for control in send.control])
     if send.controllen is None:
         return whole
     return whole[: send.controllen].ljust(send.controllen, FILL)
@@ -51,15 +56,14 @@ def lay_out(send: Send, number: Callable[[Number], int], ids: Ids) -> bytes:
 def _one(control: Control, number: Callable[[Number], int], ids: Ids) -> bytes:
     level, kind, data, length = f.SOL_SOCKET, f.SCM_RIGHTS, b"", None
     if isinstance(control, Rights):
-        data = b"".join(struct.pack("=i", number(fd)) for fd in control.fds)
+        data = struct.pack(f"={len(control.fds)}i", *map(number, control.fds))
         length = control.length
     elif isinstance(control, Credentials):
         kind, data = f.SCM_CREDENTIALS, forge(control.forged, ids)
     else:
         level, kind, data, length = control.level, control.type, control.data, control.length
     length = f.HEADER + len(data) if length is None else length
-    padded = data.ljust(f.align(len(data)), FILL)
-    return struct.pack("=Qii", length & 2**64 - 1, level, kind) + padded
+    return _HEADER.pack(length & 2**64 - 1, level, kind) + data.ljust(f.align(len(data)), FILL)
 
 
 def forge(how: Forged, ids: Ids) -> bytes:
@@ -76,7 +80,7 @@ def walk(control: bytes) -> Iterator[tuple[int, int, bytes] | None]:
     """Yield level, type and data of each control message as the kernel sees them; None, at the end, for a wrong length."""
     at = 0
     while at + f.HEADER <= len(control):
-        length, level, kind = struct.unpack_from("=Qii", control, at)
+        length, level, kind = _HEADER.unpack_from(control, at)
         if not f.HEADER <= length <= len(control) - at:
             yield None
             return
@@ -84,12 +88,13 @@ def walk(control: bytes) -> Iterator[tuple[int, int, bytes] | None]:
         at += f.align(length)
 
 
-def attach(draft: Draft, send: Send) -> Attached | str:
+def attach(draft: Draft, control: bytes) -> Attached | str:
     """Read the control data of a send (__scm_send). Return what it attaches, or the error."""
-    control = lay_out(send, draft.number, draft.platform.ids)
-    if 0 < len(control) < f.HEADER:
+    if not control:
+        return _NOTHING
+    if len(control) < f.HEADER:
         draft.because("A03")
-    attached = Attached()
+    attached = _NOTHING
     end = 0
     for index, message in enumerate(walk(control)):
         if message is None:
@@ -101,8 +106,8 @@ def attach(draft: Draft, send: Send) -> Attached | str:
             return outcome
         attached = outcome
         end += f.align(f.HEADER + len(message[2]))
-    if end:
-        draft.because(*(["A16"] if end > len(control) else ["A15"] if end < len(control) else []))
+    if end and end != len(control):
+        draft.because("A16" if end > len(control) else "A15")
     return attached
 
 
@@ -120,16 +125,24 @@ def _attach_one(draft: Draft, message: tuple[int, int, bytes], so_far: Attached)
         draft.because("A07")
         return so_far
     if kind == f.SCM_RIGHTS:
-        return _attach_rights(draft, data, so_far)
+        count = len(data) // 4
+        return _attach_rights(draft, struct.unpack_from(f"={count}i", data), len(data) - 4 * count, so_far)
     if kind == f.SCM_CREDENTIALS:
         return _attach_ids(draft, data, so_far)
     draft.because("A08")
     return "EINVAL"
 
 
-def _attach_rights(draft: Draft, data: bytes, so_far: Attached) -> Attached | str:
-    numbers = [number for (number,) in struct.iter_unpack("=i", data[: len(data) // 4 * 4])]
-    if len(data) % 4:
+def attach_rights(draft: Draft, fds: tuple[Number, ...]) -> Attached | str:
+    """Do what `attach` does with a single and right SCM_RIGHTS of these descriptors, without laying it out."""
+    names = draft.names
+    numbers = [one if isinstance(one, int) else names.get(one, NOWHERE) for one in fds]
+    return _attach_rights(draft, numbers, 0, _NOTHING)
+
+
+def _attach_rights(draft: Draft, numbers: Sequence[int], stray: int, so_far: Attached) -> Attached | str:
+    """Attach what these numbers refer to; behind them are so many stray bytes."""
+    if stray:
         draft.because("A06")
     if not numbers:
         draft.because("A04", *(["A11"] if so_far.files else []))
@@ -139,19 +152,31 @@ def _attach_rights(draft: Draft, data: bytes, so_far: Attached) -> Attached | st
     if len(so_far.files) + len(numbers) > f.SCM_MAX_FD:
         draft.because("A13", *(["A10"] if len(numbers) <= f.SCM_MAX_FD else []))
         return "EINVAL"
-    files: list[int] = []
-    for number in numbers:
-        if number not in draft.table and number not in draft.platform.taken:
-            draft.because("S04" if number == -1 else "S07" if number == -100 else "S06", *(["S05"] if files else []))
-            return "EBADF"
-        files.append(INHERITED if number in draft.platform.taken else draft.table[number].file)
+    files = _files(draft, numbers)
+    if files is None:
+        return "EBADF"
     if len(files) > 1:
         draft.because("S02")
-    if len(data) % 8:
+    if stray or len(numbers) % 2:
         draft.because("A14")
-    if len(set(numbers)) < len(numbers):
+    if len(numbers) > 1 and len(set(numbers)) < len(numbers):
         draft.because("S03")
     return Attached((*so_far.files, *files), so_far.ids)
+
+
+def _files(draft: Draft, numbers: Sequence[int]) -> list[int] | None:
+    """Return what these numbers refer to; None: one of them is not open."""
+    files: list[int] = []
+    table, taken = draft.table, draft.platform.taken
+    for number in numbers:
+        if number in taken:
+            files.append(INHERITED)
+        elif number in table:
+            files.append(table[number].file)
+        else:
+            draft.because("S04" if number == -1 else "S07" if number == -100 else "S06", *(["S05"] if files else []))
+            return None
+    return files
 
 
 def _attach_ids(draft: Draft, data: bytes, so_far: Attached) -> Attached | str:
@@ -170,14 +195,14 @@ def _attach_ids(draft: Draft, data: bytes, so_far: Attached) -> Attached | str:
     return Attached(so_far.files, ids)
 
 
-class Taken(Struct):
+class Taken(Struct, gc=False):
     """What a receive hands to the writing of control data: files (not consumed by a peek), and the ids where asked for."""
 
     files: tuple[int, ...] = ()
     ids: Ids | None = None
 
 
-class Delivered(Struct, frozen=True):
+class Delivered(Struct, frozen=True, gc=False):
     """The control data of a receive: msg_controllen as it comes back, whether MSG_CTRUNC is set, messages, new numbers."""
 
     controllen: int
@@ -186,8 +211,14 @@ class Delivered(Struct, frozen=True):
     numbers: tuple[int, ...] = ()
 
 
+_EMPTY = Delivered(0, truncated=False)
+"""What a receive delivers that has met neither descriptors nor credentials."""
+
+
 def deliver(draft: Draft, taken: Taken, room: int | None, *, cloexec: bool) -> Delivered:
     """Write the control data (__scm_recv_common). ``room`` None: msg_control is null. Installs descriptors in the table."""
+    if not taken.files and not taken.ids:
+        return _EMPTY
     if room is None:
         if taken.ids and not taken.files:
             draft.because("C09")
@@ -228,7 +259,7 @@ def _put(data: bytes, left: int) -> Written | None:
 
 
 def _rights(numbers: tuple[int, ...]) -> Written:
-    data = b"".join(struct.pack("=i", number) for number in numbers)
+    data = struct.pack(f"={len(numbers)}i", *numbers)
     return Written(f.SOL_SOCKET, f.SCM_RIGHTS, f.HEADER + len(data), data)
 
 

@@ -21,9 +21,15 @@ Group = frozenset[int]
 
 def unreachable(state: State) -> list[Group]:
     """Return the groups of files that live though no number of the table leads to them. Files linked by a queue are one group."""
-    links = {file: _held(state, file) for file in state.files}
+    tabled = {entry.file for entry in state.table.values()}
+    tabled.add(INHERITED)
+    if state.other:
+        tabled.update([entry.file for entry in state.other.table.values()])
+    if len(tabled) == len(state.files) or not _hidden(state, tabled):
+        return []
     reached: set[int] = set()
-    todo = [INHERITED, *(entry.file for entry in state.table.values())]
+    todo = list(tabled)
+    links = {file: _held(state, file) for file in state.files}
     while todo:
         file = todo.pop()
         if file not in reached:
@@ -36,6 +42,14 @@ def unreachable(state: State) -> list[Group]:
         groups = [group for group in groups if not group & linked]
         groups.append(linked.union(*joined))
     return sorted((frozenset(group) for group in groups), key=min)
+
+
+def _hidden(state: State, tabled: set[int]) -> bool:
+    """Whether a socket is in no table, or a file is dying. If not, every queue is that of a socket in a table."""
+    for identity, file in state.files.items():
+        if file.socket is not None and identity not in tabled:
+            return True
+    return not state.dying.isdisjoint(state.files)
 
 
 def _held(state: State, file: int) -> set[int]:
@@ -106,7 +120,9 @@ def collect(state: State, groups: Iterable[Group]) -> State:
 def release(state: State, files: Iterable[int]) -> State:
     """Return the state after those of these dying files that nothing refers to are released."""
     draft = Draft(state)
-    draft.dying = draft.dying.difference(files)
+    wanted = list(files)
+    draft.dying = draft.dying.difference(wanted)
+    draft.dropped += wanted
     draft.settle()
     return draft.freeze()
 
@@ -114,8 +130,10 @@ def release(state: State, files: Iterable[int]) -> State:
 def variants(state: State) -> Iterator[tuple[State, str]]:
     """Yield what the state may have become by the work of the collector, with words for it."""
     groups = unreachable(state)
+    if not groups:
+        return
     sizes = range(1, len(groups) + 1) if len(groups) <= _GROUPS else (len(groups),)
-    chosen = [subset for size in reversed(sizes) for subset in combinations(groups, size)] if groups else []
+    chosen = [subset for size in reversed(sizes) for subset in combinations(groups, size)]
     for subset in chosen:
         yield collect(state, subset), ", after collection"
     for subset in chosen:

@@ -10,7 +10,7 @@ from .operations import Operation
 from .state import State
 
 
-class Descriptor(Struct, frozen=True):
+class Descriptor(Struct, frozen=True, gc=False):
     """A number that has become open: which file it refers to (files count from 0 as they are made), and close-on-exec."""
 
     number: int
@@ -18,7 +18,7 @@ class Descriptor(Struct, frozen=True):
     cloexec: bool
 
 
-class Seen(Struct, frozen=True):
+class Seen(Struct, frozen=True, gc=False):
     """What one operation showed. Everything that a caller can observe is compared.
 
     ``value`` is the return value (of ``released`` and ``look``: the answer), None beside an ``error``, which is an errno
@@ -38,7 +38,7 @@ class Seen(Struct, frozen=True):
     open: int = 0
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False):
     """One permitted outcome: its name, what is seen, the requirements that say so, and the state afterwards."""
 
     name: str
@@ -66,7 +66,7 @@ class Mismatch(Struct, frozen=True):
         return f"{self.step.operation}\n  seen      {self.seen}\n  permitted {expected}"
 
 
-class Ending(Struct):
+class Ending(Struct, gc=False):
     """How a rule ended: the draft as it left it, and what is seen, still without the count of open descriptors."""
 
     name: str
@@ -81,9 +81,10 @@ def failed(draft: Draft, error: str, *, sigpipe: bool = False) -> Ending:
 
 def done(draft: Draft, value: int = 0, name: str = "ok", new: tuple[int, ...] = ()) -> Ending:
     """Return the end of a call that succeeded and perhaps opened numbers."""
-    return Ending(name, draft, Seen(value=value, new=opened(draft, new)))
+    return Ending(name, draft, Seen(value, new=opened(draft, new)) if new else Seen(value))
 
 
 def opened(draft: Draft, numbers: tuple[int, ...]) -> tuple[Descriptor, ...]:
     """Return what new numbers of the table hold."""
-    return tuple(Descriptor(number, draft.table[number].file, draft.table[number].cloexec) for number in numbers)
+    table = draft.table
+    return tuple([Descriptor(number, table[number].file, table[number].cloexec) for number in numbers])

@@ -12,8 +12,12 @@ from .operations import Call, Kind, Receive
 from .outcome import Ending, Seen, failed, opened
 from .state import NOBODY, NOTHING, RECEIVE, Condition, Ids, Message, Socket
 
+_STREAM, _ESTABLISHED = Kind.STREAM, Condition.ESTABLISHED
+_RECVMSG, _READ = Call.RECVMSG, Call.READ
+"""Names of their own: a member is looked up in its enum at a price."""
 
-class Got(Struct):
+
+class Got(Struct, gc=False):
     """What a receive has gathered. ``error`` counts when nothing was gathered."""
 
     data: bytes = b""
@@ -26,29 +30,33 @@ class Got(Struct):
 
 def receive(draft: Draft, op: Receive) -> list[Ending]:  # noqa: PLR0911 - the kernel's checks, in their order
     """Return the ending of a receive; there is one."""
-    if op.call is Call.RECVMSG and op.flags & f.COMPAT:
+    call = op.call
+    if op.flags & f.COMPAT and call is _RECVMSG:
         draft.because("S26")
         return [failed(draft, "EINVAL")]
     socket = draft.socket_of(op.name)
     if isinstance(socket, str):
         # read(2) of a pipe's writing end has another error than a call for sockets
-        error = "EBADF" if op.call is Call.READ else socket
+        error = "EBADF" if call is _READ else socket
         draft.because(*(["A31"] if error == "ENOTSOCK" else []))
         return [failed(draft, error)]
-    if op.call is Call.RECVMSG and len(op.room) > f.IOV_MAX:
+    if len(op.room) > f.IOV_MAX and call is _RECVMSG:
         draft.because("V04")
         return [failed(draft, "EMSGSIZE")]
-    if op.call is Call.READ and not sum(op.room):
+    size = sum(op.room)
+    if call is _READ and not size:
         draft.because(*(["R12b"] if socket.queue and socket.queue[0].fds else []))
         return [_ending(draft, op, b"", 0, 0, None)]
-    flags = 0 if op.call is Call.READ else op.flags
-    _explain_flags(draft, flags, socket)
-    got = (_stream if socket.kind is Kind.STREAM else _packet)(draft, socket.id, sum(op.room), flags)
-    taken, value = got.taken or Taken(), len(got.data) if got.real is None else got.real
+    flags = 0 if call is _READ else op.flags
+    if flags:
+        _explain_flags(draft, flags, socket)
+    got = (_stream if socket.kind is _STREAM else _packet)(draft, socket.id, size, flags)
     if got.error and not got.data:
         return [failed(draft, got.error)]
-    _explain_taken(draft, op, taken, socket, len(got.data))
-    if op.call is not Call.RECVMSG:
+    taken, value = got.taken or Taken(), len(got.data) if got.real is None else got.real
+    if taken.files:
+        _explain_taken(draft, op, socket, len(got.data))
+    if call is not _RECVMSG:
         return [_ending(draft, op, got.data, value, 0, None)]
     cloexec = bool(flags & f.CLOEXEC)
     delivered = deliver(draft, taken, op.control, cloexec=cloexec)
@@ -59,14 +67,12 @@ def receive(draft: Draft, op: Receive) -> list[Ending]:  # noqa: PLR0911 - the k
     return [_ending(draft, op, got.data, value, shown, delivered)]
 
 
-def _explain_taken(draft: Draft, op: Receive, taken: Taken, before: Socket, length: int) -> None:
+def _explain_taken(draft: Draft, op: Receive, before: Socket, length: int) -> None:
     """Say what decides about the descriptors that were met. ``before`` is the socket as it was."""
-    if not taken.files:
-        return
-    peek = bool(op.call is not Call.READ and op.flags & f.PEEK)
-    size, plain = sum(op.room), op.call is not Call.RECVMSG
-    draft.because(*([] if before.passrights else ["S24b"]))
-    if peek:
+    size, plain = sum(op.room), op.call is not _RECVMSG
+    if not before.passrights:
+        draft.because("S24b")
+    if op.flags & f.PEEK and op.call is not _READ:
         lost = ["P05"] if plain else ["P04"] if op.control is None else []
         draft.because("P01", *lost, *([] if size else ["P12"]))
         return
@@ -74,32 +80,33 @@ def _explain_taken(draft: Draft, op: Receive, taken: Taken, before: Socket, leng
         draft.because("T14", "P02")
     if plain:
         rest = draft.sockets[before.id].queue
-        partly = before.kind is Kind.STREAM and bool(rest) and rest[0].done > 0
+        partly = before.kind is _STREAM and bool(rest) and rest[0].done > 0
         draft.because("R03", "L07", *([] if size else ["R12"]), *(["B05"] if partly else []))
-        draft.because(*(["B07"] if before.kind is Kind.STREAM and rest and not partly and length < size else []))
-    if op.call is Call.RECVMSG and len(op.room) == f.IOV_MAX:
+        draft.because(*(["B07"] if before.kind is _STREAM and rest and not partly and length < size else []))
+    elif len(op.room) == f.IOV_MAX:
         draft.because("V11")
 
 
 def _ending(draft: Draft, op: Receive, data: bytes, value: int, flags: int, delivered: Delivered | None) -> Ending:
+    whole = (data,) if len(op.room) == 1 else _cut(data, op.room)
+    if delivered is None:
+        return Ending("received", draft, Seen(value=value, data=whole, flags=flags))
+    numbers = delivered.numbers
+    if op.prefix:
+        for index, number in enumerate(numbers):
+            draft.bind(f"{op.prefix}{index}", number)
+    new = opened(draft, numbers) if numbers else ()
+    controllen, messages = delivered.controllen, delivered.messages
+    return Ending("received", draft, Seen(value, None, False, whole, flags, controllen, messages, new))
+
+
+def _cut(data: bytes, room: tuple[int, ...]) -> tuple[bytes, ...]:
+    """Return what goes into each buffer."""
     pieces: list[bytes] = []
-    for size in op.room:
+    for size in room:
         pieces.append(data[:size])
         data = data[size:]
-    seen = Seen(value=value, data=tuple(pieces), flags=flags)
-    if delivered:
-        for index, number in enumerate(delivered.numbers if op.prefix else ()):
-            draft.names[f"{op.prefix}{index}"] = number
-        new = opened(draft, delivered.numbers)
-        seen = Seen(
-            value=value,
-            data=tuple(pieces),
-            flags=flags,
-            controllen=delivered.controllen,
-            messages=delivered.messages,
-            new=new,
-        )
-    return Ending("received", draft, seen)
+    return tuple(pieces)
 
 
 def _explain_flags(draft: Draft, flags: int, socket: Socket) -> None:
@@ -107,9 +114,9 @@ def _explain_flags(draft: Draft, flags: int, socket: Socket) -> None:
         draft.because("T09")
     if flags & f.ERRQUEUE:
         draft.because("P09")
-    if flags & f.TRUNC and socket.kind is Kind.STREAM:
+    if flags & f.TRUNC and socket.kind is _STREAM:
         draft.because("P08")
-    if flags & f.WAITALL and socket.kind is not Kind.STREAM:
+    if flags & f.WAITALL and socket.kind is not _STREAM:
         draft.because("D10")
     if flags & (f.EOR | f.MORE | f.NOSIGNAL):
         draft.because("P11")
@@ -125,7 +132,8 @@ def _explain(draft: Draft, delivered: Delivered, got: Got, flags: int) -> None:
 
 
 def _has_socket(draft: Draft, numbers: tuple[int, ...]) -> bool:
-    return any(draft.files[draft.table[number].file].socket is not None for number in numbers)
+    files, table = draft.files, draft.table
+    return any(files[table[number].file].socket is not None for number in numbers)
 
 
 def _ids(message: Message) -> Ids:
@@ -137,18 +145,33 @@ def _ids(message: Message) -> Ids:
 
 def _stream(draft: Draft, identity: int, size: int, flags: int) -> Got:
     socket = draft.sockets[identity]
-    if socket.condition is not Condition.ESTABLISHED:
+    if socket.condition is not _ESTABLISHED:
         return Got(error="EINVAL")
     if flags & f.OOB:
         return _recv_urgent(draft, identity, size, flags)
     walk = _Walk(draft, identity, size, flags)
     walk.run()
     taken = Taken(walk.files, (walk.ids or NOTHING) if socket.passcred else None)
-    return Got(bytes(walk.copied), walk.error, taken)
+    return Got(walk.copied, walk.error, taken)
 
 
 class _Walk:
     """One pass of unix_stream_read_generic over the queue."""
+
+    __slots__ = (
+        "copied",
+        "draft",
+        "error",
+        "files",
+        "id",
+        "ids",
+        "last",
+        "passcred",
+        "peek",
+        "size",
+        "skip",
+        "waitall",
+    )
 
     def __init__(self, draft: Draft, identity: int, size: int, flags: int) -> None:
         self.draft = draft
@@ -156,9 +179,10 @@ class _Walk:
         self.size = size
         self.peek = bool(flags & f.PEEK)
         self.waitall = bool(flags & f.WAITALL)
-        self.target = (size if self.waitall else min(1, size)) or 1
-        self.skip = max(0, draft.sockets[identity].peek_off) if self.peek else 0
-        self.copied = bytearray()
+        socket = draft.sockets[identity]
+        self.passcred = socket.passcred
+        self.skip = max(0, socket.peek_off) if self.peek else 0
+        self.copied = b""
         self.files: tuple[int, ...] = ()
         self.ids: Ids | None = None
         self.last: Ids | None = None
@@ -168,12 +192,12 @@ class _Walk:
         """Read messages until something says stop."""
         message = self._first()
         while True:
-            if message:
+            if message and (message.done == len(message.data) or self.draft.sockets[self.id].oob is not None):
                 copied = bool(self.copied)
                 message = manage_oob(self.draft, self.id, message, peek=self.peek, copied=copied)
                 if message is None and copied:
                     return
-            while message and self.skip >= message.left:
+            while message and self.skip >= len(message.data) - message.done:
                 self.skip -= message.left
                 message = self._behind(message)
                 if message:
@@ -181,7 +205,7 @@ class _Walk:
             if message is None:
                 self._empty()
                 return
-            if not self._same_writer(message):
+            if self.passcred and not self._same_writer(message):
                 self.draft.because("C13")
                 return
             stop, message = self._take(message)
@@ -197,21 +221,20 @@ class _Walk:
 
     def _empty(self) -> None:
         """Nothing is left to read: a pending error, the end of file, or EAGAIN, unless enough was copied."""
-        if self.copied and (not self.waitall or len(self.copied) >= self.target):
+        if self.copied and not (self.waitall and self.size):
             return
         error = self.draft.take_error(self.id)
         if error:
             self.error = error
             self.draft.because("L12")
         elif self.draft.sockets[self.id].shut & RECEIVE:
-            self.draft.because(*(["R17", "G08"] if not self.copied else []))
+            if not self.copied:
+                self.draft.because("R17", "G08")
         else:
             self.error = "EAGAIN"
-            self.draft.because(*(["R05"] if not self.copied else ["B06"]))
+            self.draft.because("B06" if self.copied else "R05")
 
     def _same_writer(self, message: Message) -> bool:
-        if not self.draft.sockets[self.id].passcred:
-            return True
         if self.ids is None:
             self.ids = _ids(message)
             return True
@@ -228,11 +251,10 @@ class _Walk:
         self.last = message.ids
         if message.fds:
             self.draft.because("B02", "B04", *([] if self.size else ["R11"]))
-        if message.fds and 0 < len(chunk) < message.left:
-            self.draft.because("B16")
-
-        if message.ids and message.fds and not self.draft.sockets[self.id].passcred:
-            self.draft.because("C03")
+            if 0 < len(chunk) < message.left:
+                self.draft.because("B16")
+            if message.ids and not self.passcred:
+                self.draft.because("C03")
         self.copied += chunk
         self.size -= len(chunk)
         return self._peeked(message, len(chunk)) if self.peek else self._consumed(message, len(chunk))
@@ -244,16 +266,16 @@ class _Walk:
             draft.change(self.id, peek_off=max(0, offset - length))
         if message.fds:
             self.files = message.fds
-        left = replace(message, done=message.done + length, fds=())
-        if left.left:
-            draft.put(self.id, left)
+        if message.done + length < len(message.data):
+            draft.put(self.id, replace(message, done=message.done + length, fds=()))
             return True, None
         draft.unlink(self.id, message.id)
-        if self.files and self.size and draft.sockets[self.id].queue:
-            draft.because("B03", *(["B06"] if self.waitall else []))
         following = self._first()
-        if not self.files and not self.size and following and following.fds:
-            draft.because("B14")
+        if following:
+            if self.files and self.size:
+                draft.because("B03", *(["B06"] if self.waitall else []))
+            if following.fds and not self.files and not self.size:
+                draft.because("B14")
         return bool(self.files) or not self.size, following
 
     def _peeked(self, message: Message, length: int) -> tuple[bool, Message | None]:

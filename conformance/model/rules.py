@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import force_setattr
 
 from . import basic, operations
 from .draft import Draft
@@ -41,10 +41,6 @@ RULES: dict[type, Callable[[Draft, Any], list[Ending]]] = {
 }
 """What each operation does to a draft, and how that may end."""
 
-_GROUPS = 3
-"""Of so many groups of files that only refer to themselves each may have been collected, or not; of more, all or none."""
-
-
 _MOST = 256
 """States that are followed at once; more than the collector's work brings about."""
 
@@ -52,7 +48,7 @@ _MOST = 256
 def step(state: State, operation: Operation) -> Step:
     """Return everything that the operation may do in this state. Pure: equal arguments, equal answer."""
     found: list[Outcome] = []
-    for outcome in _outcomes(state, operation):
+    for outcome in outcomes(state, operation):
         if all(outcome.seen != one.seen for one in found):
             found.append(outcome)
     return Step(state, operation, tuple(found))
@@ -64,26 +60,37 @@ def follow(states: Sequence[State], operation: Operation, observed: Seen) -> tup
     There is more than one only where the collector of descriptors in flight may have worked unseen. Of outcomes that lead to
     the same state the first is kept. Raises ValueError without a state.
     """
-    found: list[Outcome] = []
-    for state in states:
-        for outcome in _outcomes(state, operation):
-            if outcome.seen == observed and all(outcome.state != one.state for one in found):
-                found.append(outcome)
+    return matching(states, operation, observed.__eq__) or Mismatch(step(states[0], operation), observed)
+
+
+def matching(states: Sequence[State], operation: Operation, fits: Callable[[Seen], bool]) -> tuple[Outcome, ...]:
+    """Return every outcome of which ``fits`` is true, as `follow` does; none: nothing that is permitted fits.
+
+    For whoever sees less than everything. Raises ValueError without a state.
+    """
     if not states:
         raise ValueError("no state to follow from")
-    return tuple(found[:_MOST]) or Mismatch(step(states[0], operation), observed)
+    found: list[Outcome] = []
+    for state in states:
+        for outcome in outcomes(state, operation):
+            if fits(outcome.seen) and (not found or all(outcome.state != one.state for one in found)):
+                found.append(outcome)
+    return tuple(found[:_MOST])
 
 
 def accept(state: State, operation: Operation, observed: Seen) -> State | Mismatch:
     """Return the state after what was observed, or the mismatch where the model does not permit it."""
-    for outcome in _outcomes(state, operation):
+    for outcome in outcomes(state, operation):
         if outcome.seen == observed:
             return outcome.state
     return Mismatch(step(state, operation), observed)
 
 
-def _outcomes(state: State, operation: Operation) -> Iterator[Outcome]:
-    """Yield outcomes, the likeliest first; those that take a collection before the operation come last."""
+def outcomes(state: State, operation: Operation) -> Iterator[Outcome]:
+    """Yield what the operation may do, the likeliest first; outcomes that take a collection before it come last.
+
+    `step` without the comparison: what is seen may be the same twice, and nothing is worked out that is not asked for.
+    """
     rule = RULES[type(operation)]
     for ending in rule(Draft(state), operation):
         yield _finish(state, ending, "")
@@ -95,10 +102,10 @@ def _outcomes(state: State, operation: Operation) -> Iterator[Outcome]:
 
 
 def _finish(before: State, ending: Ending, suffix: str) -> Outcome:
-    draft = ending.draft
-    if ending.seen.error == "EMFILE":
+    draft, seen = ending.draft, ending.seen
+    if seen.error == "EMFILE":
         draft = Draft(before, draft.why)  # nothing was made
-    draft.settle()
-    state = draft.freeze()
-    seen = replace(ending.seen, open=len(state.table))
-    return Outcome(ending.name + suffix, seen, tuple(sorted(draft.why)), state)
+    if draft.dropped:
+        draft.settle()
+    force_setattr(seen, "open", len(draft.table))  # the rule has just made it, and nobody else has it
+    return Outcome(ending.name + suffix if suffix else ending.name, seen, draft.reasons(), draft.freeze())

@@ -6,16 +6,20 @@ whether another message fits, both outcomes are permitted.
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from . import flags as f
-from .control import Attached, attach, lay_out
+from .control import Attached, attach, attach_rights, lay_out
 from .draft import Draft
-from .operations import Kind, Send
+from .operations import Kind, Number, Rights, Send
 from .outcome import Ending, done, failed
 from .state import RECEIVE, SEND, Condition, Message, Socket
 
 PAGE = 4096
+_STREAM, _SEQPACKET = Kind.STREAM, Kind.SEQPACKET
+"""Names of their own: a member is looked up in its enum at a price."""
+_MANY = 1000
+"""Of so many descriptors the control data is far from the limit of its size (optmem)."""
+_FOREIGN = f.CLOEXEC | f.PEEK | f.TRUNC | f.WAITALL | f.CTRUNC
+"""Flags that mean something to a receive alone."""
 HEAD = 3776
 """SKB_MAX_HEAD(0): the bytes beyond it are kept in pages."""
 _STRUCTS = 320
@@ -28,35 +32,50 @@ def charge(length: int, kind: Kind) -> tuple[int, int]:
     What is not kept in pages is rounded up to a power of two: at most ``HEAD`` bytes of a stream's message, perhaps all of a
     packet's.
     """
-    rounded = min(length, HEAD) if kind is Kind.STREAM else length
-    pages = 2 * PAGE * (length > HEAD)
+    rounded = HEAD if length > HEAD and kind is _STREAM else length
+    pages = 2 * PAGE if length > HEAD else 0
     return 232 + _STRUCTS + length, 1024 + 2 * (rounded + _STRUCTS) + length - rounded + pages
 
 
 def send(draft: Draft, op: Send) -> list[Ending]:
     """Return the endings of a sendmsg."""
-    socket = _entry(draft, op)
+    rights = _plain_rights(op)
+    # Laying control data out and reading it again costs more than the rest of most sends; those that are right need neither.
+    control = b"" if rights or not (op.control or op.controllen) else lay_out(op, draft.number, draft.platform.ids)
+    socket = _entry(draft, op, control)
     if isinstance(socket, str):
         return [failed(draft, socket)]
-    data = b"".join(op.data)
-    _explain_data(draft, op, data)
-    error = _established(draft, socket) if socket.kind is Kind.SEQPACKET else None
+    kind = socket.kind
+    data = op.data[0] if len(op.data) == 1 else b"".join(op.data)
+    if op.flags or len(op.data) != 1:
+        _explain_data(draft, op, data)
+    error = _established(draft, socket) if kind is _SEQPACKET else None
     if error:
         return [failed(draft, error)]
-    attached = attach(draft, op)
+    attached = attach_rights(draft, rights) if rights else attach(draft, control)
     if isinstance(attached, str):
-        draft.because(*(["L05"] if op.control else []))
+        if op.control:
+            draft.because("L05")
         return [failed(draft, attached)]
     if attached.files:
         draft.because("L01", *(["M05"] if _nests(draft, attached) else []), *([] if socket.passrights else ["S24g"]))
-    endings = (_stream if socket.kind is Kind.STREAM else _packet)(draft, socket.id, op, data, attached)
-    for ending in endings:
-        if ending.seen.error and attached.files:
-            ending.draft.because("L05")
+    endings = (_stream if kind is _STREAM else _packet)(draft, socket.id, op, data, attached)
+    if attached.files:
+        for ending in endings:
+            if ending.seen.error:
+                ending.draft.because("L05")
     return endings
 
 
-def _entry(draft: Draft, op: Send) -> Socket | str:
+def _plain_rights(op: Send) -> tuple[Number, ...]:
+    """Return the descriptors of a send whose control data is one SCM_RIGHTS with its right length; () for any other."""
+    if len(op.control) != 1 or op.controllen is not None:
+        return ()
+    (only,) = op.control
+    return only.fds if isinstance(only, Rights) and only.length is None and len(only.fds) <= _MANY else ()
+
+
+def _entry(draft: Draft, op: Send, control: bytes) -> Socket | str:
     """Return the socket, or the error that the call meets before AF_UNIX sees it."""
     if op.flags & f.COMPAT:
         draft.because("S26")
@@ -68,7 +87,7 @@ def _entry(draft: Draft, op: Send) -> Socket | str:
     if len(op.data) > f.IOV_MAX:
         draft.because("V04")
         return "EMSGSIZE"
-    if len(lay_out(op, draft.number, draft.platform.ids)) >= draft.platform.optmem:
+    if len(control) >= draft.platform.optmem:
         draft.because("A18")
         return "ENOBUFS"
     return socket
@@ -88,8 +107,11 @@ def _established(draft: Draft, socket: Socket) -> str | None:
 
 def _nests(draft: Draft, attached: Attached) -> bool:
     """Whether a socket is sent that has descriptors in its own queue."""
-    sockets = [draft.files[file].socket for file in attached.files]
-    return any(one is not None and any(message.fds for message in draft.sockets[one].queue) for one in sockets)
+    for file in attached.files:
+        socket = draft.files[file].socket
+        if socket is not None and any(message.fds for message in draft.sockets[socket].queue):
+            return True
+    return False
 
 
 def _explain_data(draft: Draft, op: Send, data: bytes) -> None:
@@ -99,7 +121,7 @@ def _explain_data(draft: Draft, op: Send, data: bytes) -> None:
         draft.because("S23")
     elif len(op.data) > 1:
         draft.because("V01")
-    if op.flags & (f.CLOEXEC | f.PEEK | f.TRUNC | f.WAITALL | f.CTRUNC):
+    if op.flags & _FOREIGN:
         draft.because("S26b")
     if op.flags & f.EOR:
         draft.because("S30")
@@ -107,9 +129,11 @@ def _explain_data(draft: Draft, op: Send, data: bytes) -> None:
 
 def _message(draft: Draft, sender: Socket, data: bytes, attached: Attached, *, files: bool) -> Message:
     """Make what unix_scm_to_skb and unix_maybe_add_creds make. The receiver is the sender's peer."""
-    peer = draft.sockets[sender.peer] if sender.peer is not None else sender
-    wanted = sender.passcred or peer.passcred or peer.file is None
-    ids = attached.ids or (draft.platform.ids if wanted else None)
+    ids = attached.ids
+    if ids is None:
+        peer = draft.sockets[sender.peer] if sender.peer is not None else sender
+        if sender.passcred or peer.passcred or peer.file is None:
+            ids = draft.platform.ids
     least, most = charge(len(data), sender.kind)
     return Message(draft.new_id(), data, sender.id, least, most, attached.files if files else (), ids)
 
@@ -118,10 +142,12 @@ def _too_many(draft: Draft, attached: Attached) -> bool:
     """Whether the limit of descriptors in flight refuses these (too_many_unix_fds)."""
     in_flight = draft.in_flight()
     if in_flight <= draft.limit:
-        draft.because(*(["M02d"] if attached.files and in_flight + len(attached.files) > draft.limit else []))
+        if attached.files and in_flight + len(attached.files) > draft.limit:
+            draft.because("M02d")
         return False
     if draft.platform.privileged:
-        draft.because(*(["M02h"] if attached.files else []))
+        if attached.files:
+            draft.because("M02h")
         return False
     draft.because(*(["M02"] if attached.files else ["M02b", "M02c"]))
     return bool(attached.files)
@@ -130,22 +156,18 @@ def _too_many(draft: Draft, attached: Attached) -> bool:
 def _crowd(draft: Draft, attached: Attached) -> list[Ending]:
     """Return the refusal that descriptors in flight of the user's other processes may bring about."""
     where = draft.platform
-    if where.privileged or where.alone or not attached.files or draft.in_flight() > draft.limit:
+    if where.alone or where.privileged or not attached.files or draft.in_flight() > draft.limit:
         return []
     other = draft.copy()
     other.because("M02")
     return [failed(other, "ETOOMANYREFS")]
 
 
-class Fit(Struct, frozen=True):
-    """Whether the send buffer has room for another message: it may have, and it may not."""
+def _fit(draft: Draft, sender: int) -> tuple[bool, bool]:
+    """Return whether the send buffer may have room for another message, and whether it may have none.
 
-    may: bool
-    may_not: bool
-
-
-def _fit(draft: Draft, sender: int) -> Fit:
-    """Return what the memory charged to the sender permits (sock_alloc_send_pskb)."""
+    It is decided by the memory charged to the sender (sock_alloc_send_pskb).
+    """
     least = most = 0
     for socket in draft.sockets.values():
         for message in socket.queue:
@@ -153,7 +175,7 @@ def _fit(draft: Draft, sender: int) -> Fit:
                 least += message.least
                 most += message.most
     limit = draft.sockets[sender].sndbuf
-    return Fit(least < limit, most >= limit)
+    return least < limit, most >= limit
 
 
 # ---- stream ------------------------------------------------------------------------------------------------------------
@@ -189,12 +211,12 @@ def _pieces(draft: Draft, identity: int, pieces: list[bytes], attached: Attached
     endings: list[Ending] = []
     sent = 0
     for index, piece in enumerate(pieces):
-        fit = _fit(draft, identity)
-        if fit.may_not:
-            full = draft.copy() if fit.may else draft
+        may, may_not = _fit(draft, identity)
+        if may_not:
+            full = draft.copy() if may else draft
             full.because("S16" if sent else "S15")
             endings.append(_sent(full, sent, "EAGAIN", len(pieces) > 1))
-        if not fit.may:
+        if not may:
             return endings[::-1]
         endings += [] if index else _crowd(draft, attached)
         refused = None if index else _refused(draft, identity, attached)
@@ -208,7 +230,7 @@ def _pieces(draft: Draft, identity: int, pieces: list[bytes], attached: Attached
             _urgent(draft, socket.peer, message, len(pieces))
         sent += len(piece)
     _explain_sent(draft, attached, sent)
-    return [_sent(draft, sent, "", several=False), *endings[::-1]]
+    return [done(draft, sent, "sent"), *endings[::-1]]
 
 
 def _refused(draft: Draft, identity: int, attached: Attached) -> str | None:
@@ -222,7 +244,7 @@ def _refused(draft: Draft, identity: int, attached: Attached) -> str | None:
 
 
 def _sent(draft: Draft, sent: int, error: str, several: bool) -> Ending:
-    if not sent and error:
+    if not sent:
         return failed(draft, error)
     return done(draft, sent, f"sent {sent}" if several else "sent")
 
@@ -262,13 +284,13 @@ def _packet(draft: Draft, identity: int, op: Send, data: bytes, attached: Attach
         gone = socket.peer is not None and draft.sockets[socket.peer].dead
         draft.because(*(["S11c"] if gone and socket.kind is Kind.SEQPACKET else []), *([] if gone else ["R17b"]))
         return [failed(draft, "EPIPE")]
-    fit = _fit(draft, identity)
+    may, may_not = _fit(draft, identity)
     endings: list[Ending] = []
-    if fit.may_not:
-        full = draft.copy() if fit.may else draft
+    if may_not:
+        full = draft.copy() if may else draft
         full.because("S15")
         endings.append(failed(full, "EAGAIN"))
-    if not fit.may:
+    if not may:
         return endings
     endings += _crowd(draft, attached)
     return [_post(draft, identity, data, attached), *endings]

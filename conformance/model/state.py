@@ -1,7 +1,10 @@
-"""What the model knows of a process: its table of descriptors, its sockets and what is queued in them. Values, never changed.
+"""What the model knows: a process's table of descriptors, the sockets and what is queued in them. Values, never changed.
 
 The names follow net/unix/af_unix.c of Linux: a queue holds messages, a message holds its bytes, its descriptors and its
 credentials. A descriptor in a table or in a message refers to a file, by which the open file description is meant.
+
+There may be two processes: the one that acts, whose table, names and limit a state shows, and another one that waits. Files,
+sockets and queues belong to neither. `acting` changes over.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import struct
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .operations import Kind
 
@@ -20,7 +24,7 @@ RECEIVE, SEND = 1, 2
 """The bits of what is shut down."""
 
 
-class Ids(Struct, frozen=True):
+class Ids(Struct, frozen=True, gc=False):
     """A process's credentials, as SCM_CREDENTIALS carries them."""
 
     pid: int
@@ -36,7 +40,7 @@ NOBODY = Ids(0, OVERFLOW, OVERFLOW)
 NOTHING = Ids(0, 0, 0)
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """One element of a receive queue. ``done`` bytes of ``data`` are consumed. ``ids`` None: no credentials are attached.
 
     ``least`` and ``most`` bound the kernel memory that is charged to ``sender`` until the message is gone. A queue of a
@@ -69,7 +73,11 @@ class Condition(StrEnum):
     CLOSED = "closed"
 
 
-class Socket(Struct, frozen=True):
+_CLOSED = Condition.CLOSED
+"""A name of its own: looking a member up in its enum costs more than all the rest of `Socket.dead`."""
+
+
+class Socket(Struct, frozen=True, gc=False):
     """A socket. ``file`` is None while it waits to be accepted. ``oob`` is the id of the message with the urgent byte."""
 
     id: int
@@ -95,10 +103,10 @@ class Socket(Struct, frozen=True):
     @property
     def dead(self) -> bool:
         """Whether its last reference is gone."""
-        return self.condition is Condition.CLOSED
+        return self.condition is _CLOSED
 
 
-class File(Struct, frozen=True):
+class File(Struct, frozen=True, gc=False):
     """An open file description. ``socket`` is the socket behind it; None: a pipe's writing end."""
 
     id: int
@@ -110,7 +118,7 @@ INHERITED = -1
 """The id that stands for the file behind every number that was open before the sequence."""
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """What a number of the descriptor table holds."""
 
     file: int
@@ -121,7 +129,8 @@ class Platform(Struct, frozen=True):
     """What the rules take from where they run. ``taken`` are numbers of the table that belong to nobody in the sequence.
 
     ``privileged``: CAP_SYS_ADMIN, CAP_SETUID and CAP_SETGID are held. ``alone``: no other process of this user has descriptors
-    in flight. ``limit`` is RLIMIT_NOFILE at the start.
+    in flight. ``limit`` is RLIMIT_NOFILE at the start. The fields ``peer_...`` are those of the second process, where there is
+    one; ``peer_ids`` None: they are ``ids``. Descriptors in flight are counted together, as those of one user.
     """
 
     taken: frozenset[int] = frozenset({0, 1, 2})
@@ -134,10 +143,38 @@ class Platform(Struct, frozen=True):
     optmem: int = 131072
     chunk: int = 36544
     """The bytes of a stream that one message of the queue holds at most (SKB_MAX_HEAD(0) + UNIX_SKB_FRAGS_SZ)."""
+    peer_ids: Ids | None = None
+    peer_taken: frozenset[int] = frozenset({0, 1, 2})
+    peer_limit: int = 1 << 20
+
+    def mirrored(self) -> Platform:
+        """Return it as the second process sees it."""
+        return replace(
+            self,
+            ids=self.peer_ids or self.ids,
+            taken=self.peer_taken,
+            limit=self.peer_limit,
+            peer_ids=self.ids,
+            peer_taken=self.taken,
+            peer_limit=self.limit,
+        )
 
 
-class State(Struct, frozen=True):
-    """Everything. The dicts are never changed; ``Draft`` makes new ones."""
+class Process(Struct, frozen=True, gc=False):
+    """The process that waits while the other one acts. ``platform`` is where it runs, as it sees it."""
+
+    platform: Platform
+    limit: int
+    table: dict[int, Entry] = {}
+    names: dict[str, int] = {}
+
+
+class State(Struct, frozen=True, gc=False):
+    """Everything. The dicts are never changed; ``Draft`` makes new ones.
+
+    ``platform``, ``limit``, ``table`` and ``names`` are those of the process ``actor``, 0 or 1. ``other`` is the other one; None
+    as long as there is only one.
+    """
 
     platform: Platform
     limit: int
@@ -152,9 +189,37 @@ class State(Struct, frozen=True):
     """How many files were made so far; their ids count from 0."""
     counter: int = 0
     """The last id of a socket or message."""
+    actor: int = 0
+    other: Process | None = None
 
 
 def initial(platform: Platform | None = None) -> State:
     """Return the state in which nothing is open but the numbers of ``platform.taken``."""
     where = platform or Platform()
     return State(platform=where, limit=where.limit, files={INHERITED: File(INHERITED, "inherited")})
+
+
+def acting(state: State, actor: int) -> State:
+    """Return the state with process ``actor``, 0 or 1, as the one that acts. Process 1 has nothing open when it first does."""
+    if state.actor == actor:
+        return state
+    if actor not in {0, 1}:
+        raise ValueError(f"there is no process {actor}; they are 0 and 1")
+    other = state.other
+    if other is None:
+        platform = state.platform.mirrored()
+        other = Process(platform, platform.limit)
+    return State(
+        other.platform,
+        other.limit,
+        other.table,
+        other.names,
+        state.files,
+        state.sockets,
+        state.objects,
+        state.dying,
+        state.opened,
+        state.counter,
+        actor,
+        Process(state.platform, state.limit, state.table, state.names),
+    )

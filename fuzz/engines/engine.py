@@ -19,7 +19,10 @@ class Session(Protocol):
 
     @property
     def corpus(self) -> Sequence[Program]:
-        """The programs to begin with, and those that this worker's own `tell` has kept since; it grows at its end."""
+        """The programs to begin with, and those that were kept since; it grows at its end.
+
+        Those of this worker's own `tell`, and now and then those of other workers, within a call of `tell`.
+        """
         ...
 
     @property

@@ -74,6 +74,8 @@ class Reply:
 
 _ENVELOPE = msgspec.json.Decoder(ReplyEnvelope)
 _ENCODER = msgspec.json.Encoder()
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises of a line that somebody else wrote; the last one where it is nested too deeply."""
 _RESULTS: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {}
 
 
@@ -98,7 +100,9 @@ def _decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     return decoder
 
 
-def _shape(request: Request, reply: ReplyEnvelope | _StepReply, where: str) -> Reply | Anomaly:
+def _shape(
+    request: Request, reply: ReplyEnvelope | _StepReply, where: str, decoder: msgspec.json.Decoder[Any] | None = None
+) -> Reply | Anomaly:
     """Give ``reply`` the types that ``request`` calls for, or tell what is wrong with it."""
     result, error, unsupported = reply.result, reply.error, reply.unsupported
     given = (result is not UNSET) + (error is not UNSET) + (unsupported is not UNSET)
@@ -111,11 +115,11 @@ def _shape(request: Request, reply: ReplyEnvelope | _StepReply, where: str) -> R
     if unsupported is not UNSET:
         return Reply(unsupported=unsupported)
     raw = cast("msgspec.Raw", result)
-    if isinstance(request, Steps):
+    if isinstance(request, Steps) and decoder is None:
         return _shape_steps(request, raw, where)
     try:
-        return Reply(result=_decoder(request.result_type).decode(raw))
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        return Reply(result=(decoder or _decoder(request.result_type)).decode(raw))
+    except _UNREADABLE as fault:
         return Anomaly(AnomalyKind.MALFORMED, f"{where}: result does not fit: {fault}")
 
 
@@ -124,7 +128,7 @@ def _shape_error(request: Request, error: ErrorReply, where: str) -> Reply | Ano
         return Reply(error=error)
     try:
         observed = msgspec.convert(error.observed, request.result_type)
-    except msgspec.ValidationError as fault:
+    except (msgspec.ValidationError, RecursionError) as fault:
         return Anomaly(AnomalyKind.MALFORMED, f"{where}: error.observed does not fit: {fault}")
     return Reply(error=msgspec.structs.replace(error, observed=observed))
 
@@ -132,7 +136,7 @@ def _shape_error(request: Request, error: ErrorReply, where: str) -> Reply | Ano
 def _shape_steps(request: Steps, raw: msgspec.Raw, where: str) -> Reply | Anomaly:
     try:
         replies = _decoder(_RawSteps).decode(raw).replies
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+    except _UNREADABLE as fault:
         return Anomaly(AnomalyKind.MALFORMED, f"{where}: result does not fit: {fault}")
     count, asked = len(replies), len(request.steps)
     complete = count == asked or (0 < count < asked and not request.go_on and replies[-1].result is UNSET)
@@ -152,7 +156,7 @@ def reply_to(request: Request, answer: object) -> Reply | Anomaly:
     where = f"answer to {request.__struct_config__.tag}"
     try:
         reply = _decoder(_StepReply).decode(_ENCODER.encode(answer))
-    except msgspec.DecodeError as fault:
+    except _UNREADABLE as fault:
         return Anomaly(AnomalyKind.MALFORMED, f"{where}: {fault}")
     return _shape(request, reply, where)
 
@@ -166,7 +170,7 @@ class Conversation:
         self._buffer = bytearray()
         self._scanned = 0
         self._next_id = 1
-        self._pending: tuple[int, Request] | None = None
+        self._pending: tuple[int, Request, msgspec.json.Decoder[Any] | None] | None = None
         self._given_up: set[int] = set()
         self._noise = 0
 
@@ -175,13 +179,16 @@ class Conversation:
         """Whether a request is outstanding."""
         return self._pending is not None
 
-    def ask(self, request: Request) -> bytes:
-        """Number ``request`` and return its line. Raises RuntimeError while another is outstanding."""
+    def ask(self, request: Request, decoder: msgspec.json.Decoder[Any] | None = None) -> bytes:
+        """Number ``request`` and return its line. Raises RuntimeError while another is outstanding.
+
+        ``decoder`` makes the whole result of what came, in place of the request's own type.
+        """
         if self._pending is not None:
             raise RuntimeError(f"request {self._pending[0]} is still outstanding; give it up first")
         number = self._next_id
         self._next_id += 1
-        self._pending = (number, request)
+        self._pending = (number, request, decoder)
         self._noise = 0
         return b'{"id":%d,%b\n' % (number, _ENCODER.encode(request)[1:])
 
@@ -221,7 +228,7 @@ class Conversation:
             return Anomaly(AnomalyKind.TOO_LONG, f"a line of {len(line)} bytes, at most {self._max_line} are taken")
         try:
             reply = _ENVELOPE.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        except _UNREADABLE as fault:
             return self._no_reply(line, fault)
         pending = self._pending
         if pending is None or reply.id != pending[0]:
@@ -230,7 +237,7 @@ class Conversation:
             expected = "none is outstanding" if pending is None else f"{pending[0]} is outstanding"
             return Anomaly(AnomalyKind.UNKNOWN_ID, f"a reply with id {reply.id}; {expected}")
         self._pending = None
-        return _shape(pending[1], reply, f"reply {reply.id} to {pending[1].__struct_config__.tag}")
+        return _shape(pending[1], reply, f"reply {reply.id} to {pending[1].__struct_config__.tag}", pending[2])
 
     def _no_reply(self, line: bytes, fault: Exception) -> Noise | Anomaly:
         try:
@@ -248,7 +255,7 @@ class Conversation:
         """Tell a reply that went wrong (an object with the outstanding id) from chatter that happens to be JSON."""
         try:
             value: object = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return False
         if not isinstance(value, dict):
             return False

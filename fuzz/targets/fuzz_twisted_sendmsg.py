@@ -1,0 +1,25 @@
+"""twisted.python.sendmsg, in process; that room for an odd number is room for one more is known."""
+
+from __future__ import annotations
+
+import atheris
+
+with atheris.instrument_imports(include=["fdspec", "twisted"]):  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - no types
+    from fdspec.fuzz.targets import support
+    from fdspec.impls.protocol.values import Profile
+
+PROGRAMS = support.Executed("twisted-sendmsg", Profile.MESSAGE, frozenset({"LC04"}))
+
+
+def TestOneInput(data: bytes) -> None:  # noqa: N802 - the name by which these services know it
+    """Run the program that the input is."""
+    PROGRAMS.run(data)
+
+
+def main() -> None:
+    """Fuzz with the options of the command line."""
+    support.fuzz(TestOneInput)
+
+
+if __name__ == "__main__":
+    main()
