@@ -92,7 +92,7 @@ def tasks(client: Client, scheduler: subprocess.Popen[bytes], count: int, out: i
     """Send tasks that do nothing, as a campaign sends shards, each worker having two; print what they cost."""
     workers = list(client.nthreads())
     payload = os.urandom(out)
-    before, begin = cpu(scheduler), time.perf_counter()
+    before, begin, own = cpu(scheduler), time.perf_counter(), time.process_time()
     sent = [_send(client, workers, number, payload, back) for number in range(4)]
     for number in range(4, count + 4):
         sent.pop(0).result()
@@ -101,9 +101,10 @@ def tasks(client: Client, scheduler: subprocess.Popen[bytes], count: int, out: i
         if not sent:
             break
     seconds, used = time.perf_counter() - begin, cpu(scheduler) - before
+    own = time.process_time() - own
     print(
-        f"tasks of {out / 1000:5.1f} kB, {back / 1000:5.1f} kB back        {used / count * 1e3:6.2f} ms of the scheduler's CPU, "
-        f"{count / seconds:.0f} a second went through"
+        f"tasks of {out / 1000:5.1f} kB, {back / 1000:5.1f} kB back        {used / count * 1e3:6.2f} ms of the scheduler's CPU, {own / count * 1e3:.2f} ms of "
+        f"the client's; {count / seconds:.0f} a second went through"
     )
 
 

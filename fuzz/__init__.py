@@ -1,6 +1,8 @@
 """What nobody thought of: programs, short lists of operations on both ends of a connection, as values, bytes and text.
 
-What executes them, judges what happened and searches for more is not built yet.
+The layers, each standing on those before it: programs (the modules here), `run` executes them, `oracle` judges what an execution
+showed, `engines` choose the next one, `campaign` keeps what was found, `findings` makes it small, replays it and writes it as a
+script or a case. `judgement` is the contract between them, `runner` puts execution and judgement together.
 """
 
 from __future__ import annotations

@@ -101,6 +101,11 @@ class TesteeRunner:
         return self._subject
 
     @property
+    def restarts(self) -> int:
+        """How many testees were started after the first of each stand."""
+        return sum(max(0, stand.started - 1) for stand in self._stands.values())
+
+    @property
     def version(self) -> str:
         """The version of the implementation as its testee tells it."""
         return self._hello.implementation.version

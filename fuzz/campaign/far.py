@@ -41,6 +41,8 @@ from .store import Store
 
 GRACE = 60.0
 """Seconds beyond that before the process of a shard is killed."""
+WHOLE = 1800.0
+"""Seconds that a shard may take to run its number of programs, where the whole has a number of them."""
 SET_UP = 1800.0
 """Seconds that a worker may take to set up an implementation."""
 ATTEMPTS = 3
@@ -271,7 +273,7 @@ class Conduct:
 
     def _begin_part(self, name: str, part: _Part) -> None:
         plan, merged = self.plan, self.keeping.merged
-        length = plan.length
+        length = plan.length if plan.runs is None else max(plan.length, WHOLE)
         if plan.seconds is not None:
             length = max(1.0, min(length, self._begin + plan.seconds - time.monotonic()))
         seed = seed_of(self.keeping.far.seed, part.index)

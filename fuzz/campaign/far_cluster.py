@@ -100,7 +100,7 @@ class DaskCluster:
         for name in ("distributed", "distributed.client", "distributed.comm", "distributed.core"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told here
         self._client: Any = _connected(address, connect)
-        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[tuple[int, bytes | str]] = queue.SimpleQueue()
         self._futures: dict[int, Any] = {}
         self._next = 0
         try:
@@ -172,28 +172,36 @@ class DaskCluster:
         future.add_done_callback(self._noting(number))
         return number
 
-    def _noting(self, number: int) -> Callable[[object], None]:
-        return lambda _: self._ended.put(number)
+    def _noting(self, number: int) -> Callable[[Any], None]:
+        return lambda future: threading.Thread(target=self._collect, args=(number, future), daemon=True).start()
+
+    def _collect(self, number: int, future: Any) -> None:  # noqa: ANN401 - a future of Dask's
+        """Fetch what came of a request. The worker may have died meanwhile: then this waits, and holds up nobody."""
+        try:
+            reply = future.result(timeout=COLLECT) if future.status == "finished" else None
+        except Exception as fault:  # noqa: BLE001 - it is told
+            self._replies.put((number, f"{type(fault).__name__}: {fault}"))
+            return
+        if isinstance(reply, bytes):
+            self._replies.put((number, reply))
+        elif future.status == "error":
+            fault = future.exception(timeout=COLLECT)
+            self._replies.put((number, f"{type(fault).__name__}: {fault}"))
+        else:
+            self._replies.put(
+                (number, f"Dask has {future.status} it" if reply is None else f"no bytes came: {reply!r:.200}")
+            )
 
     def ended(self, seconds: float) -> list[tuple[int, bytes | str]]:
         """Wait at most so long, and return the requests that ended."""
         found: list[tuple[int, bytes | str]] = []
         with contextlib.suppress(queue.Empty):
-            number = self._ended.get(timeout=seconds)
+            number, reply = self._replies.get(timeout=seconds)
             while True:
-                future = self._futures.pop(number, None)
-                if future is not None:
-                    found.append((number, self._reply(future)))
-                number = self._ended.get_nowait()
+                if self._futures.pop(number, None) is not None:
+                    found.append((number, reply))
+                number, reply = self._replies.get_nowait()
         return found
-
-    def _reply(self, future: Any) -> bytes | str:  # noqa: ANN401 - a future of Dask's
-        reply = self._asked(lambda: future.result(timeout=COLLECT)) if future.status == "finished" else None
-        if isinstance(reply, bytes):
-            return reply
-        if future.status == "error":
-            return f"{type(future.exception(timeout=COLLECT)).__name__}: {future.exception(timeout=COLLECT)}"
-        return f"Dask has {future.status} it" if reply is None else f"no bytes came: {reply!r:.200}"
 
     def drop(self, number: int) -> None:
         """Forget a request."""

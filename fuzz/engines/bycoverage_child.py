@@ -30,6 +30,7 @@ class Child:
         self.next = time.monotonic()
         self.engine: Any = None
         self.runner: Any = None
+        importlib.import_module("fdspec.conformance.bench")  # processes and wires: nothing that programs are judged by
         instrumented: Any = atheris
         with instrumented.instrument_imports(include=order["packages"]):
             self.fuzz: Any = importlib.import_module("fdspec.fuzz")

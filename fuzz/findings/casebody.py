@@ -37,15 +37,10 @@ from ..run.peerend import OPTIONS, SHUT, option_value
 from ..run.shown import Execution, Shown
 from ..scope import room_of
 from ..text import line_of
+from .casewords import Inexpressible, data_text, flags_text, piece_text, sizes_text
 
 BY_ITSELF = frozenset({Breach.LEAK, Breach.STRAY_CLOSE, Breach.CRASH, Breach.HANG, Breach.PROTOCOL})
 """What a case shows without a word: its census is taken, and its testee is watched."""
-_LONG = 60
-"""Bytes of data that are written out."""
-
-
-class Inexpressible(ValueError):
-    """What of a finding a case has no word for."""
 
 
 class Found:
@@ -167,55 +162,22 @@ class Body:
 # ---- operations --------------------------------------------------------------------------------------------------------
 
 
-def _piece(data: bytes) -> str:
-    """Return an expression for bytes, in double quotes where they can be."""
-    if len(data) <= _LONG:
-        text = repr(data)
-        return f'b"{text[2:-1]}"' if text[1] == "'" and '"' not in text else text
-    size = next((size for size in range(1, 17) if data[size:] == data[:-size]), 0)
-    if not size:
-        raise Inexpressible(f"{len(data)} bytes of data that follow no pattern")
-    return f"({_piece(data[:size])} * {len(data) // size + 1})[:{len(data)}]"
-
-
-def _data(pieces: tuple[bytes, ...]) -> str:
-    if len(pieces) == 1:
-        return _piece(pieces[0])
-    if len(pieces) > 8 and len(set(pieces)) == 1:
-        return f"[{_piece(pieces[0])}] * {len(pieces)}"
-    return f"[{', '.join(map(_piece, pieces))}]"
-
-
-def _sizes(sizes: tuple[int, ...]) -> str:
-    if len(sizes) == 1:
-        return str(sizes[0])
-    return f"[{sizes[0]}] * {len(sizes)}" if len(sizes) > 8 and len(set(sizes)) == 1 else str(list(sizes))
-
-
-def _flags(flags: int) -> list[str]:
-    names = [f"MSG_{name}" for name, bit in f.NAMES.items() if flags & bit and name not in ("CLOEXEC", "COMPAT")]
-    names += ["MSG_CMSG_CLOEXEC"] if flags & f.CLOEXEC else []
-    if flags & f.COMPAT:
-        raise Inexpressible("a case has no word for MSG_CMSG_COMPAT")
-    return [f"flags=[{', '.join(repr(one) for one in names)}]".replace("'", '"')] if names else []
-
-
 def _send(self: Body, op: Send, at: int) -> Iterator[str]:
     if end_of(op.name) is End.PEER:
         yield from _peer_sends(self, op, at)
         return
     _only(op.name, "t0", op)
-    words = [_data(op.data) if op.data else "[]"]
+    words = [data_text(op.data) if op.data else "[]"]
     if len(op.control) == 1 and isinstance(op.control[0], Rights) and op.control[0].fds:
         words.append(f"[{', '.join(map(self.number, op.control[0].fds))}]")
     elif op.control:
         words.append(f"ancillary=[{', '.join(_ancillary(self, one, testee=True) for one in op.control)}]")
-    yield from _sent(self, at, f"link.send({', '.join([*words, *_flags(op.flags)])})")
+    yield from _sent(self, at, f"link.send({', '.join([*words, *flags_text(op.flags)])})")
 
 
 def _send_one(self: Body, op: o.SendOne, at: int) -> Iterator[str]:
     _only(op.name, "t0", op)
-    words = [_data(op.data) if op.data else "[]", f"[{self.number(op.fd)}]", *_flags(op.flags), "single=True"]
+    words = [data_text(op.data) if op.data else "[]", f"[{self.number(op.fd)}]", *flags_text(op.flags), "single=True"]
     yield from _sent(self, at, f"link.send({', '.join(words)})")
 
 
@@ -246,7 +208,7 @@ def _ancillary(self: Body, one: Any, *, testee: bool) -> str:  # noqa: ANN401 - 
             raise Inexpressible(f"a case has no word for forged credentials: {one.forged.value}")
         whose = "link.testee.pid" if testee else "os.getpid()"
         return f'("SOL_SOCKET", "SCM_CREDENTIALS", true_credentials({whose}))'
-    return f"({one.level}, {one.type}, {_piece(one.data)})"
+    return f"({one.level}, {one.type}, {piece_text(one.data)})"
 
 
 def _peer_sends(self: Body, op: Send, at: int) -> Iterator[str]:
@@ -255,12 +217,12 @@ def _peer_sends(self: Body, op: Send, at: int) -> Iterator[str]:
         raise Inexpressible(f"a case has no word for msg_controllen of a send: {op.controllen}")
     if self.here(at):
         raise Inexpressible(f"a case has no word for a violation in the peer's own send: {self.violation.message}")
-    words = [_data(op.data) if op.data else "[]"]
+    words = [data_text(op.data) if op.data else "[]"]
     if len(op.control) == 1 and isinstance(op.control[0], Rights) and op.control[0].length is None:
         words.append(f"fds=[{', '.join(map(self.number, op.control[0].fds))}]")
     elif op.control:
         words.append(f"ancillary=[{', '.join(_ancillary(self, one, testee=False) for one in op.control)}]")
-    call = f"link.peer.send({', '.join([*words, *_flags(op.flags)])})"
+    call = f"link.peer.send({', '.join([*words, *flags_text(op.flags)])})"
     if self.shown(at).failed:
         yield "with suppress(OSError, Gone):"
         yield f"    {call}"
@@ -273,17 +235,17 @@ def _receive(self: Body, op: Receive, at: int) -> Iterator[str]:
         yield from _peer_receives(self, op, at)
         return
     yield from _got(
-        self, at, op, [_sizes(op.room), f"control={op.control or 0}", *_flags(op.flags)], room_of(op.control)
+        self, at, op, [sizes_text(op.room), f"control={op.control or 0}", *flags_text(op.flags)], room_of(op.control)
     )
 
 
 def _take(self: Body, op: o.Take, at: int) -> Iterator[str]:
     room = [f"room={op.room}"] if op.room else []
-    yield from _got(self, at, op, [_sizes(op.sizes), *room, *_flags(op.flags)], op.room)
+    yield from _got(self, at, op, [sizes_text(op.sizes), *room, *flags_text(op.flags)], op.room)
 
 
 def _take_one(self: Body, op: o.TakeOne, at: int) -> Iterator[str]:
-    yield from _got(self, at, op, [_sizes(op.sizes), "room=1", *_flags(op.flags), "single=True"], 1)
+    yield from _got(self, at, op, [sizes_text(op.sizes), "room=1", *flags_text(op.flags), "single=True"], 1)
 
 
 def _got(self: Body, at: int, op: Receive | o.Take | o.TakeOne, words: list[str], room: int) -> Iterator[str]:
@@ -332,7 +294,7 @@ def _judged_files(self: Body, got: str, right: Shown, _: Shown, room: int) -> li
 
 def _judged_data(self: Body, got: str, right: Shown, _: Shown, __: int) -> list[str]:
     either = f"{got}.failed or " if right.failed else self.or_error(got)
-    return [f"assert {either}{got}.data == {_piece(b''.join(right.data))}"]
+    return [f"assert {either}{got}.data == {piece_text(b''.join(right.data))}"]
 
 
 def _judged_error(_: Body, got: str, right: Shown, seen: Shown, __: int) -> list[str]:
@@ -371,14 +333,14 @@ def _peer_receives(self: Body, op: Receive, at: int) -> Iterator[str]:
     if op.prefix:
         self.received[op.prefix] = f"{got}.fds"
     room = f", room={room_of(op.control)}" if op.call is Call.RECVMSG and room_of(op.control) else ""
-    words = ", ".join([f"{size}{room}", *_flags(op.flags)])
+    words = ", ".join([f"{size}{room}", *flags_text(op.flags)])
     yield f"{got} = link.peer.receive({words})"
     if not self.here(at):
         return
     if self.violation.breach in (Breach.DESCRIPTORS, Breach.IDENTITY):
         yield f"assert [objects.of(one) for one in {got}.identities] == {self.things(right.files)}"
     elif self.violation.breach in (Breach.DATA, Breach.RESULT, Breach.ERROR):
-        yield f"assert {got}.data == {_piece(b''.join(right.data))}"
+        yield f"assert {got}.data == {piece_text(b''.join(right.data))}"
     else:
         raise Inexpressible(f"a case has no word for this: {self.violation.breach.value}: {self.violation.message}")
 

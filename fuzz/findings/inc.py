@@ -9,6 +9,7 @@ from ...conformance.model.control import NO_PROCESS
 from ...conformance.model.operations import Control, Credentials, Forged, Number, Rights
 from ..fitting import period
 from . import plan as p
+from .cjudge import JUDGE
 from .cprelude import PRELUDE
 
 _KINDS = {"stream": "SOCK_STREAM", "dgram": "SOCK_DGRAM", "seqpacket": "SOCK_SEQPACKET"}
@@ -21,6 +22,8 @@ def program(steps: Iterable[p.Step], head: Iterable[str]) -> str:
         *(f" * {_plain(one)}".rstrip() for one in head),
         " */",
         PRELUDE,
+        "",
+        JUDGE,
         "",
         "int main(void)",
         "{",

@@ -115,9 +115,8 @@ def _fields(step: p.Claim | p.Expect) -> str:
     for key in ("error", "value", "data", "files", "flags", "cloexec"):
         value: Any = getattr(step, key, None)
         if value is not None:
-            words.append(
-                f"{key}={piece(value) if isinstance(value, bytes) else list(value) if key == 'files' else value!r}"
-            )
+            text = piece(value) if key == "data" else repr(list(value) if key == "files" else value)
+            words.append(f"{key}={text}")
     return ", ".join(words)
 
 

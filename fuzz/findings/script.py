@@ -216,7 +216,7 @@ def _steps(subject: _Subject, expected: p.Expect | None, claim: p.Claim, *, prob
     if subject.recording is not None and subject.recording.end:
         yield p.Note("what the implementation does by itself after the last operation")
         yield from subject.recording.end
-    if expected is None:
+    if expected is None and (violation is None or violation.breach not in _ENDINGS):
         names = "fr" if program.profile is Profile.TRANSPORT else "tfr"
         stray = violation is None or violation.breach is Breach.STRAY_CLOSE
         yield p.Account(leak=violation is None or not stray, stray=stray, names=names)

@@ -77,8 +77,8 @@ def _bad_number(judge: Judge, conn: Connection) -> None:
     bad = next((index for index, one in enumerate(out.queue) if one.sort is Sort.BAD), None)
     if bad is None or conn.told_error or conn.ending is Ending.ABORT or _peer_ended(judge, conn):
         return
-    data, fds = _missing(conn)
-    if conn.lost is None and (fds > data or conn.late or bad >= _due(conn).fds):
+    data, _ = _missing(conn)
+    if conn.lost is None and (_most(conn) > data or conn.late or bad >= _due(conn).fds):
         return  # it waits for data
     judge.says(
         "bad-number", f"{conn.name}: a number that is not open was queued, and no error was told", ["an error is told"]
@@ -114,10 +114,11 @@ def _peer_ended(judge: Judge, conn: Connection) -> bool:
 
 
 def _unasked(judge: Judge, conn: Connection, how: str) -> None:
-    if not judge.program.receiver.descriptors and conn.into.fds:
+    untold = conn.into.missing[1]
+    if conn.into.fds and not judge.program.receiver.descriptors:
         what = "lost-plain"
     else:
-        what = "lost-waiting" if conn.out.waiting else "lost-unasked"
+        what = "lost-taking" if untold else "lost-waiting" if conn.out.waiting else "lost-unasked"
     judge.says(what, f"{conn.name} {how}, and there is no reason for it", ["the connection lives on"])
 
 
@@ -137,7 +138,7 @@ def _not_lost(judge: Judge, conn: Connection) -> None:
         judge.says(
             "no-end", f"{conn.name}: the peer has ended, and the protocol was not told of the end", ["the end is told"]
         )
-    elif conn.shut_reading and _missing(conn)[0] > max(0, _missing(conn)[1] - 1) and not conn.late:
+    elif conn.shut_reading and _missing(conn)[0] >= max(1, _most(conn)) and not conn.late:
         judge.says(
             "not-lost", f"{conn.name}: the peer receives no more, and the protocol was not told", ["an error is told"]
         )
@@ -173,6 +174,11 @@ def _missing(conn: Connection) -> tuple[int, int]:
     return due.data - conn.out.got, due.fds - max(conn.out.at)
 
 
+def _most(conn: Connection) -> int:
+    """Return how many descriptors that have to go out may not have arrived; some may have been dropped by the peer's receives."""
+    return _due(conn).fds - conn.out.arrived
+
+
 def _can_see(judge: Judge, conn: Connection) -> bool:
     """Whether the peer has received all that there was."""
     has = judge.names.peer.get(f"p{conn.name[1:]}") != ""
@@ -187,13 +193,14 @@ def _sent(judge: Judge, conn: Connection) -> None:
         return
     data, fds = _missing(conn)
     out = conn.out
-    if data > 0 >= fds:
+    most = _most(conn)
+    if data > 0 >= most:
         judge.says(
             "out-missing",
             f"{conn.name}: of {len(out.data)} bytes {out.got} have arrived, and nothing goes out any more",
             [f"{brief(bytes(out.data[out.got :]))} arrives"],
         )
-    elif fds > 0 and data >= fds:
+    elif fds > 0 and data >= most:
         first = out.queue[max(out.at)]
         judge.says(
             "out-withheld",
@@ -206,11 +213,11 @@ def _sent(judge: Judge, conn: Connection) -> None:
             f"{conn.name}: {fds} descriptors wait with {max(0, data)} bytes to carry them, and no error was told",
             ["an error is told"],
         )
-    elif fds > 0 and out.queue[max(out.at)].mark > out.got:
+    elif fds > 0 and out.queue[out.arrived].mark > out.got:
         judge.says(
             "out-missing",
             f"{conn.name}: {out.got} bytes have arrived, and nothing goes out any more",
-            [f"all {out.queue[max(out.at)].mark} bytes before the descriptor that waits for data arrive"],
+            [f"all {out.queue[out.arrived].mark} bytes before the descriptor that waits for data arrive"],
         )
 
 
@@ -218,8 +225,8 @@ def _ended(judge: Judge, conn: Connection) -> None:
     """The peer sees the end of what has ended, and of nothing else."""
     if not _can_see(judge, conn):
         return
-    data, fds = _missing(conn)
-    halved = conn.ending is Ending.HALF and not (conn.late or conn.produces) and data <= 0 and fds <= 0
+    data, _ = _missing(conn)
+    halved = conn.ending is Ending.HALF and not (conn.late or conn.produces) and data <= 0 and _most(conn) <= 0
     if (conn.lost is not None or halved) and not conn.peer_end:
         judge.says("out-no-end", f"{conn.name} has ended, and the peer waits for ever", ["the peer sees the end"])
     elif conn.peer_end and conn.lost is None and conn.ending is None:
@@ -280,8 +287,8 @@ def _unlogged(judge: Judge, conn: Connection) -> None:
 
 
 def _resumed(judge: Judge, conn: Connection) -> None:
-    data, fds = _missing(conn)
-    if conn.paused and conn.lost is None and conn.ending is None and _can_see(judge, conn) and data <= 0 and fds <= 0:
+    drained = _missing(conn)[0] <= 0 and _most(conn) <= 0
+    if conn.paused and conn.lost is None and conn.ending is None and _can_see(judge, conn) and drained:
         judge.says("not-resumed", f"{conn.name} is drained, and its producer is still paused", ["it is resumed"])
 
 

@@ -46,6 +46,7 @@ WORDS: dict[str, Word] = {
     # The life of a connection.
     "lost-twice": Word(_B.EVENTS, "TC09"),
     "lost-plain": Word(_B.EVENTS, "TC06"),
+    "lost-taking": Word(_B.EVENTS, "TC05"),
     "lost-waiting": Word(_B.EVENTS, "TC01"),
     "lost-unasked": Word(_B.EVENTS, "TC04"),
     "lost-silently": Word(_B.HIDDEN_LOSS, "TC08"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from ...conformance.interpose.faults import Fault, Trouble, failing, showing, ta
 from ...conformance.interpose.held import Held
 from ...conformance.interpose.kernel import CLOSE, FCNTL, RECEIVE, SEND, Kernel
 from ...conformance.interpose.memory import BadAddress, TooLarge, signed
-from ...conformance.interpose.perform import RIGHTS, Came
+from ...conformance.interpose.perform import LINUX, RIGHTS, Came
 from ...conformance.interpose.perform import Shown as Image
 from ...conformance.interpose.personality import Personality
 from ...conformance.interpose.personality_rules import Effect
@@ -125,9 +125,7 @@ class Watch:
         def show(came: Came, held: Held) -> Image:
             if any((part.level, part.type) != RIGHTS and not isinstance(part.content, bytes) for part in came.parts):
                 self.impossible = "control data was to be forged of a message with a process descriptor"
-            odd = len(came.fds) % 2 == 1  # with an even number nothing can be misaligned
-            chosen = made if odd or op.builder is not Builder.MISALIGNED else forge.split(len(came.fds))
-            return forge.fitted(chosen(came), held.wanted.control_length)
+            return forge.fitted((_fair(op, numbers, came) or made)(came), held.wanted.control_length)
 
         return self.kernel.plan(showing(show), _WITH_CONTROL, nth=op.nth, what="other control data", only=_is_sound)
 
@@ -176,6 +174,16 @@ class Watch:
         ):
             found.append(f"the number {negative[0]}, which stands for a refused descriptor, was closed")
         return found
+
+
+def _fair(op: Forge, numbers: Sequence[int], came: Came) -> forge.Forge | None:
+    """Return what is shown where the builder would show what nobody can get right; None where it would not."""
+    count = len(came.fds)
+    if op.builder is Builder.MISALIGNED and count % 2 == 0:  # nothing is misaligned
+        return forge.split(count)
+    if op.builder is Builder.UNTRUNCATED and 0 < numbers[0] < LINUX.length(forge.INT * count):
+        return forge.untruncated()  # numbers behind a message that looks sound are nowhere
+    return None
 
 
 def _is_sound(held: Held) -> bool:

@@ -69,7 +69,9 @@ class Stand:
         self._table: Census | None = None
         self._hello: HelloResult | None = None
         self._failure: StartFailed | None = None
-        self._started = self._failed = self._pid = 0
+        self.started = 0
+        """How many testees were started so far."""
+        self._failed = self._pid = 0
         self._names = itertools.count()
         self._warm: set[str] = set()
         self._limits: tuple[int, int] | None = None
@@ -124,10 +126,10 @@ class Stand:
             if self.kernel is not None:
                 self.kernel.retire()
             self._failed += 1
-            if not self._started or self._failed > 1:  # every further attempt would cost a deadline
+            if not self.started or self._failed > 1:  # every further attempt would cost a deadline
                 self._failure = failure
             raise
-        self._started += 1
+        self.started += 1
         self._failed = 0
         self._hello = testee.hello
         self._pid = testee.pid

@@ -5,9 +5,10 @@ from __future__ import annotations
 import atheris
 
 with atheris.instrument_imports(include=["fdspec"]):  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - no types
-    from fdspec.fuzz.targets import support
     from fdspec.impls.protocol import messages as m
     from fdspec.impls.protocol.conversation import KEPT_NOISE, Anomaly, Conversation, Noise, Reply
+
+from fdspec.fuzz.targets import support  # what it brings is not looked at
 
 REQUESTS: tuple[m.Request, ...] = (
     m.Hello(),

@@ -8,8 +8,9 @@ import atheris
 
 with atheris.instrument_imports(include=["fdspec"]):  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - no types
     from fdspec.conformance import records
-    from fdspec.fuzz.targets import support
     from fdspec.reports.store import Limits, RecordsError, Run, load
+
+from fdspec.fuzz.targets import support  # what it brings is not looked at
 
 LIMITS = Limits(file=2**20, line=2**16, records=1000)
 FILE = support.Memory()

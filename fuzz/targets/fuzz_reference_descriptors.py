@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import atheris
 
+importlib.import_module("fdspec.conformance.model")  # not what is looked at
+
 with atheris.instrument_imports(include=["fdspec"]):  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - no types
+    importlib.import_module("fdspec.impls.reference.descriptors")
+    importlib.import_module("fdspec.fuzz.inprocess")
     from fdspec.fuzz.targets import support
     from fdspec.impls.protocol.values import Profile
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import atheris
 
+importlib.import_module("fdspec.conformance.model")  # not what is looked at
+
 with atheris.instrument_imports(include=["fdspec", "twisted"]):  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - no types
+    importlib.import_module("fdspec.fuzz.inprocess")
+    importlib.import_module("twisted.python.sendmsg")
     from fdspec.fuzz.targets import support
     from fdspec.impls.protocol.values import Profile
 

@@ -6,15 +6,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import atheris
 
 from ...impls.protocol.values import Profile
 from ..codec import decode
-from ..inprocess import InProcess, open_in_process
 from ..offer import Offer, adapt
 from ..text import show
+
+if TYPE_CHECKING:
+    from ..inprocess import InProcess
 
 LONGEST = 4000
 """Characters of a message for people, beside what it repeats of its input."""
@@ -79,7 +81,9 @@ class Executed:
     def run(self, data: bytes) -> None:
         """Run the program that ``data`` is, made to fit."""
         if self._runner is None:
-            self._runner = open_in_process(self.subject, [self.profile])
+            from ..inprocess import open_in_process  # noqa: PLC0415 - most targets have no use for it
+
+            self._runner = open_in_process(self.subject, profiles=[self.profile])
             (self._offer,) = self._runner.offers
         program = adapt(decode(data), self._offer)
         (verdict,) = self._runner.run([program])

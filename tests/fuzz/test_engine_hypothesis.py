@@ -23,9 +23,9 @@ def runner():
 
 
 def test_it_finds_and_makes_small(runner, capfd):
-    session = Remembering(600)
+    session = Remembering(250)
     search(runner, session)
-    assert len(session.told) >= 600
+    assert len(session.told) >= 250
     assert session.smallest
     assert min(session.smallest.values()) <= 4
     assert all(is_valid(program) for program, _ in session.told)
@@ -38,7 +38,7 @@ def test_it_finds_and_makes_small(runner, capfd):
 def test_the_same_seed_searches_the_same_and_another_another(runner):
     told = []
     for seed in (1, 1, 2):
-        session = Remembering(120, seed=seed)
+        session = Remembering(60, seed=seed)
         search(runner, session)
         told.append([program for program, _ in session.told])
     assert told[0] == told[1]
@@ -46,10 +46,10 @@ def test_the_same_seed_searches_the_same_and_another_another(runner):
 
 
 def test_it_begins_with_the_corpus(runner):
-    begun = programs()
-    session = Remembering(len(begun), corpus=begun)
+    session = Remembering(len(programs()) - 1, corpus=programs())
     search(runner, session)
-    assert [program for program, _ in session.told] == begun
+    profiles = {offer.profile for offer in runner.offers}
+    assert [program for program, _ in session.told] == [one for one in programs() if one.profile in profiles]
 
 
 def test_what_it_remembers_is_in_the_directory(runner, tmp_path, monkeypatch):
@@ -57,7 +57,7 @@ def test_what_it_remembers_is_in_the_directory(runner, tmp_path, monkeypatch):
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     before = storage_directory().home_directory
-    session = Remembering(300, directory=tmp_path / "campaign")
+    session = Remembering(120, directory=tmp_path / "campaign")
     search(runner, session)
     assert any((tmp_path / "campaign" / "hypothesis" / "examples").rglob("*"))
     assert not any(elsewhere.iterdir())
@@ -65,7 +65,7 @@ def test_what_it_remembers_is_in_the_directory(runner, tmp_path, monkeypatch):
 
 
 def test_what_was_found_is_found_at_once_the_next_time(runner, tmp_path):
-    first = Remembering(500, directory=tmp_path)
+    first = Remembering(200, directory=tmp_path)
     search(runner, first)
     assert first.smallest
     again = Remembering(1, directory=tmp_path, seed=99)
@@ -98,17 +98,17 @@ def test_a_session_that_cannot_write_ends_the_search(runner):
 
 def test_what_shows_only_now_and_then_does_not_stop_it():
     runner = open_fake("fake-flaky")
-    session = Remembering(300)
+    session = Remembering(120)
     search(runner, session)
-    assert len(session.told) >= 300
+    assert len(session.told) >= 120
 
 
-def test_it_finds_what_a_real_implementation_does_wrong():
-    runner = open_in_process("python-recipe")
+def test_it_searches_within_a_process():
+    runner = open_in_process("python-socket")
     try:
-        session = Remembering(700, seed=3)
+        session = Remembering(60, seed=3)
         search(runner, session)
     finally:
         runner.close()
-    found = {key.requirement: size for key, size in session.smallest.items()}
-    assert found.get("LC03", 99) <= 3, found
+    assert not session.smallest
+    assert len(session.features) > 5

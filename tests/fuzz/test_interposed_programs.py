@@ -99,8 +99,9 @@ def test_what_would_be_read_by_right_is_not_told(runner):
                 "misaligned",
             )
         ]
+        + [program("forge untruncated numbers=20", *TAKE, profile="message")]
     )
-    assert [one.violations for one in verdicts] == [()] * 3
+    assert [one.violations for one in verdicts] == [()] * 4
 
 
 @pytest.mark.parametrize("profile", ["message", "transport"])
@@ -146,6 +147,13 @@ MUTANTS = {
     "first-byte-alone-repeats-the-descriptor": program("short 1", *QUEUE),
     "not-permitted-is-a-regular-end": program("fail send EPERM", *QUEUE),
     "sent-close-is-made-again": program("fail close EIO", *QUEUE),
+    "no-memory-after-a-part-begins-again": program("short 3", "fail send ENOBUFS", *QUEUE[2:]),
+    "close-on-exec-that-fails-is-not-told": program(
+        "open g0", "fail fcntl EIO", 'send p0 "abc" fds=g0', "turn t0 as=r0_"
+    ),
+    "stray-bytes-are-damage": program(
+        "open f0", "open g0", "forge stray numbers=7 bait=f0", 'send p0 "abc" fds=g0', "turn t0 as=r0_"
+    ),
     "second-list-is-forgotten": program(
         "open g0", "forge split numbers=1,1,0", 'send p0 "abc" fds=g0,g0', "turn t0 as=r0_"
     ),

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 from fdspec.fuzz import everything, parse
-from fdspec.fuzz.findings.script import script_of, to_the_letter
+from fdspec.fuzz.findings import plan
+from fdspec.fuzz.findings.script import Script, script_of, to_the_letter
 from fdspec.fuzz.program import PROFILES
 from fdspec.fuzz.runner import open_runner
 from fdspec.fuzz.strategy import programs
@@ -128,6 +129,43 @@ def test_no_word_of_a_finding_becomes_code(language, tmp_path):
     text = script.text(language)
     ran = run_python(text) if language == "python" else run_c(text, tmp_path)
     assert (ran.code, ran.err) == (0, "")
+
+
+RECEIVED = (
+    'program 1 message stream client\nopen g0\nsend p0 "ab" fds=g0,g0\nrecv t0 1,1 control=24 flags=CLOEXEC as=r0_\n'
+)
+FIELDS = {
+    "error": ("", "EAGAIN"),
+    "data": (b"ab", b"ba"),
+    "files": (("g0", "g0"), ("g0",)),
+    "flags": (0, 8),
+    "cloexec": (True, False),
+}
+
+
+@pytest.mark.parametrize("bad", [False, True])
+@pytest.mark.parametrize(("field", "values"), FIELDS.items(), ids=FIELDS)
+def test_what_is_compared_is_what_came(field, values, bad, tmp_path):
+    """The right value is no defect and the wrong one is; of what must not be, the other way round."""
+    script = to_the_letter(parse(RECEIVED))
+    for value, same in zip(values, (True, False), strict=True):
+        steps = (*script.steps[:-1], plan.Expect(**{field: value}, bad=bad))
+        for ran in _both(Script(steps, (), defect=False), tmp_path):
+            assert (ran.code, ran.err) == (int(same is bad), ""), ran.out
+
+
+@pytest.mark.parametrize("field", ["error", "data", "files", "flags"])
+def test_what_is_claimed_is_compared_in_place_of_what_came(field, tmp_path):
+    script = to_the_letter(parse(RECEIVED))
+    right, wrong = FIELDS[field]
+    for value, code in ((wrong, 0), (right, 1)):
+        steps = (*script.steps[:-1], plan.Claim(**{field: wrong}), plan.Expect(**{field: value}))
+        for ran in _both(Script(steps, (), defect=False), tmp_path):
+            assert (ran.code, ran.err) == (code, ""), ran.out
+
+
+def _both(script, directory):
+    return run_python(script.text("python")), run_c(script.text("c"), directory)
 
 
 @SCRIPTS

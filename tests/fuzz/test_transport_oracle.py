@@ -67,6 +67,16 @@ PERMITTED = {
     ),
     "a descriptor that waits for data": (["open f0", "queue t0 f0", "turn t0"], [OK, OK, told()], []),
     "dropped by the peer's own receive": ([*QUEUED, "recv p0 3 via=recv"], [*FOUR, got(b"abc", flags=None)], []),
+    "a read of nothing": (
+        [*QUEUED[:2], *QUEUED[1:], "recv p0 0 via=read"],
+        [OK, *FOUR, got(b"", flags=None)],
+        [at_peer(b"a", "f0"), at_peer(b"bc", "f0")],
+    ),
+    "perhaps dropped, perhaps waiting": (
+        [*QUEUED[:2], *QUEUED[1:2], 'write t0 "a"', "turn t0", "recv p0 0 via=recv"],
+        [OK, *FOUR, got(b"", flags=None)],
+        [],
+    ),
     "cut by little room": ([*QUEUED, "recv p0 3"], [*FOUR, got(b"abc", flags=8)], []),
     "a look does not take": (
         [*QUEUED, "recv p0 2 control=24 flags=PEEK as=q0_"],
@@ -200,6 +210,7 @@ NOT = {
     "in-paused": (["reading t0 off", 'send p0 "abc"', "turn t0"], [OK, sent(3), told(b"abc")], []),
     "in-before-end": (['send p0 "abc"', "close p0", "turn t0"], [sent(3), OK, told(LOST)], []),
     "lost-twice": (["close p0", "turn t0"], [OK, told(LOST, LOST)], []),
+    "lost-taking": (["open g0", 'send p0 "a" fds=g0', "turn t0"], [OK, sent(1), told(FAILED)], [LOST_PEER]),
     "lost-waiting": (["open f0", "queue t0 f0", "turn t0"], [OK, OK, told(FAILED)], [LOST_PEER]),
     "lost-unasked": (["turn t0"], [told(FAILED)], [LOST_PEER]),
     "lost-silently": (
@@ -318,6 +329,14 @@ def test_a_fault_permits_what_it_has_to_and_no_more():
         found = judge(lines, shown, [LOST_PEER], acted=(0,))
         assert (not found.violations) is permitted, word
         assert judge(lines, [OK, OK, told()], [], acted=(0,)).violations, "lost without a word"
+
+
+def test_close_on_exec_that_could_not_be_set():
+    """It may be missing where that is told, and not where nobody tells."""
+    lines = ["fail fcntl EIO", "open g0", 'send p0 "a" fds=g0', "turn t0"]
+    for events, permitted in (((Told("log"), "g0", b"a"), True), (("g0", b"a"), False)):
+        shown = [OK, OK, sent(1), told(*events, cloexec=(False,))]
+        assert (not judge(lines, shown, acted=(0,)).violations) is permitted
 
 
 def test_a_trouble_is_told_once():
