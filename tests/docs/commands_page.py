@@ -27,7 +27,9 @@ def tables() -> dict[str, str]:
         assert command is not None, verb
         inner = click.Context(command, info_name=verb, parent=context)
         found[verb] = _table(_rows(command, inner))
-        for name, part in command.commands.items() if isinstance(command, click.Group) else ():
+        for name in command.list_commands(inner) if isinstance(command, click.Group) else ():
+            part = command.get_command(inner, name)
+            assert part is not None, name
             found[f"{verb}-{name}"] = _table(_rows(part, click.Context(part, info_name=name, parent=inner)))
     found["pytest"] = _table(_pytest_rows())
     return found
