@@ -103,7 +103,8 @@ def tasks(client: Client, scheduler: subprocess.Popen[bytes], count: int, out: i
     seconds, used = time.perf_counter() - begin, cpu(scheduler) - before
     own = time.process_time() - own
     print(
-        f"tasks of {out / 1000:5.1f} kB, {back / 1000:5.1f} kB back        {used / count * 1e3:6.2f} ms of the scheduler's CPU, {own / count * 1e3:.2f} ms of "
+        f"tasks of {out / 1000:5.1f} kB, {back / 1000:5.1f} kB back        {used / count * 1e3:6.2f} ms of the scheduler's CPU, "
+        f"{own / count * 1e3:.2f} ms of "
         f"the client's; {count / seconds:.0f} a second went through"
     )
 

@@ -277,7 +277,7 @@ class Conduct:
         if plan.seconds is not None:
             length = max(1.0, min(length, self._begin + plan.seconds - time.monotonic()))
         seed = seed_of(self.keeping.far.seed, part.index)
-        names = random.Random(seed).sample(sorted(merged.corpus), min(SAMPLE, len(merged.corpus)))  # noqa: S311 - repeatable
+        names = random.Random(seed).sample(merged.names, min(SAMPLE, len(merged.names)))  # noqa: S311 - repeatable
         corpus = tuple(merged.corpus[one] for one in names)
         shard = Shard(plan.subject, plan.engine, seed, self._runs_of(part.index), merged.known, corpus)
         work = Work(part.index, shard, plan.opener, length, plan.patience, plan.profiles, plan.interpose)

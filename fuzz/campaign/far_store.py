@@ -72,6 +72,7 @@ class Keeping:
         for name in programs:
             path = store.corpus / name[:2] / name
             merged.corpus[name] = path.read_bytes()
+            merged.names.append(name)
         for directory, known in ((store.findings, merged.findings), (store.unconfirmed, merged.unconfirmed)):
             found, notes = store.known(directory)
             self.notes += notes

@@ -244,6 +244,8 @@ class Merged:
         self.findings: dict[str, Finding] = {}
         self.unconfirmed: dict[str, Finding] = {}
         self.corpus: dict[str, bytes] = {}
+        self.names: list[str] = []
+        """Of the corpus, once each: a sample of a list costs the same however long that is."""
         self.features: set[bytes] = set()
 
     def add(self, result: Done) -> News:
@@ -279,6 +281,7 @@ class Merged:
             features += sorted(new)
             if name not in self.corpus and len(self.corpus) < CORPUS:
                 self.corpus[name] = corpus[name] = one.data
+                self.names.append(name)
         return corpus, b"".join(features)
 
     def _counted(self, finding: Finding) -> Finding:

@@ -249,7 +249,7 @@ class Hunt:
     def _prove(self, program: Program, violation: Violation, key: Key) -> None:
         self._say(f"proving {violation.key}")
         for _ in range(EXAMINATIONS):
-            shown = self._examine(program)
+            shown = self._examine(program, violation.key)
             if shown is not None:
                 self._confirm(program, shown, key)
                 break
@@ -292,7 +292,7 @@ class Hunt:
             nonlocal best
             if self.over and self._ended is not None and time.monotonic() > self._ended + self._limits.patience:
                 raise _Enough
-            shown = self._examine(program)
+            shown = self._examine(program, finding.key)
             if shown is None or shown.key != finding.key:
                 return False
             best = program
@@ -306,16 +306,17 @@ class Hunt:
     def _again(self, program: Program, key: Key) -> Violation | None:
         """Return the violation of that key that a program shows when it is examined, None for none."""
         for _ in range(EXAMINATIONS):
-            shown = self._examine(program)
+            shown = self._examine(program, key)
             if shown is not None and shown.key == key:
                 return shown
         return None
 
-    def _examine(self, program: Program) -> Violation | None:
+    def _examine(self, program: Program, key: Key) -> Violation | None:
+        """Return the violation of that key, or the first of another where it does not show; None where nothing is wrong."""
         self.counters.examined += 1
         verdict = self._runner.examine(program)
         self._alive(self)
-        return verdict.violations[0] if verdict.violations else None
+        return next((one for one in verdict.violations if one.key == key), next(iter(verdict.violations), None))
 
     def _finding(self, program: Program, violation: Violation, *, seen: int) -> Finding:
         return Finding(

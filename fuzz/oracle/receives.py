@@ -374,6 +374,8 @@ def loosely(ground: Ground, state: State, op: Receive | Take | TakeOne, shown: S
     asked = Receive(call.name, call.sizes, AMPLE, call.flags, prefix=call.prefix)
     if isinstance(op, Receive) and op.call is not Kernel.RECVMSG:
         asked = op
+    if shown.failed:
+        yield from _refusals(ground, call, state, shown)
     for outcome in outcomes(state, asked):
         if bool(outcome.seen.error) is shown.failed and shown.failed:
             yield _error(ground, call, outcome, shown)

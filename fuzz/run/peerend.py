@@ -159,9 +159,9 @@ class PeerEnd:
         fd, sizes = self.number(op.name), op.room
         sock = self._sockets.get(fd)
         flags = signed(op.flags | f.DONTWAIT)
-        if (
-            self._careful or sock is None or len(sizes) > f.IOV_MAX or not any(sizes)
-        ):  # recv(0) of Python's makes no call
+        # Python's recv(0) makes no call, and its recv with MSG_TRUNC returns more than there is.
+        odd = not any(sizes) or (op.call is Call.RECV and op.flags & f.TRUNC)
+        if self._careful or sock is None or len(sizes) > f.IOV_MAX or odd:
             return self._received_exactly(op, fd, flags & 0xFFFFFFFF)
         try:
             if op.call is not Call.RECVMSG:

@@ -44,7 +44,7 @@ def filled(text: str) -> str:
 def _rows(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
     for parameter in command.params:  # without --help, which click makes once, by the first context that asks for it
         if isinstance(parameter, click.Option):
-            names = ", ".join(f"`{name}`" for name in parameter.opts)
+            names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
             yield names + _value(parameter, context), _cell(parameter.help or "")
     yield ", ".join(f"`{name}`" for name in context.help_option_names), "Show this message and exit."
 

@@ -51,8 +51,8 @@ def test_the_exit_codes_are_all_of_them():
 
 def test_the_environment_variables_are_all_of_them():
     folders = ("cli", "conformance", "impls", "reports", "fuzz")
-    code = "".join(path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).glob("*.py"))
-    assert {row[0].strip("`") for row in rows(PAGE, "variable")} == set(re.findall(r"FDSPEC_[A-Z]+", code))
+    code = "".join(path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert {row[0].strip("`") for row in rows(PAGE, "variable")} == set(re.findall(r"FDSPEC_[A-Z_]+[A-Z]", code))
 
 
 def test_the_make_targets_are_all_of_them():

@@ -115,6 +115,7 @@ def test_results_may_come_in_any_order_and_again(order):
     for index in (*order, *order, order[0]):
         again.add(RESULTS[index])
     assert known(again) == known(once)
+    assert sorted(again.names) == sorted(again.corpus)
     assert set(again.corpus) == set(once.corpus) == {name_of(encoded(one)) for one in (PROGRAM, LONGER)}
     assert once.counters.programs == 300
     assert [one.seen for one in once.counted()]
@@ -363,6 +364,7 @@ def test_a_scheduler_that_goes_ends_it_and_nothing_is_lost(tmp_path):
     assert cluster.shards == [3, 4, 5]
     assert merged.counters.programs == 3000
     assert len(merged.features) == 7
+    assert sorted(merged.names) == sorted(merged.corpus)
     assert sorted(files(tmp_path)) == ALL
     assert Store(tmp_path).state("fake-bugs").programs == 3000
 
