@@ -223,7 +223,7 @@ def page(rows: Sequence[Row], seeds: int, excluded: dict[str, str]) -> str:
     lines = [
         "# Power: how long a campaign takes to find each mutant",
         "",
-        f"`make power` writes this page: the guided engine, one worker on one core, from an empty corpus, {seeds} seeds a mutant.",
+        f"`make power` writes this page: the guided engine, one worker, from an empty corpus, {seeds} seeds a mutant.",
         "The median is over the seeds; the number of operations is that of the finding made small.",
         "",
         *(f"- {text}: {'reached' if reached else '**missed**'}" for text, reached in bars(rows).items()),
@@ -250,7 +250,7 @@ def _seconds(value: float | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Hunt and write the page. Exit code 1 where a bar is missed, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m fdspec.fuzz.power", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m fdspec.fuzz.power", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seeds", type=int, default=5, help="hunts of each mutant (5)")
     parser.add_argument("--limit", type=float, default=WORST_BAR, help="seconds until a hunt is given up (300)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one for each processor)")

@@ -25,6 +25,7 @@ from ...impls.errors import StartFailed
 from ..codec import decode, encode
 from ..judgement import Runner, Verdict
 from ..offer import INTERPOSE
+from ..targets.seeds import programs
 from .engine import Session
 
 CHILD = Path(__file__).with_name("bycoverage_child.py")
@@ -69,6 +70,8 @@ def search(runner: Runner, session: Session) -> None:
         directory = Path(name)
         corpus = directory / "corpus"
         corpus.mkdir()
+        for number, program in enumerate(programs()):  # bytes at random take long to come to a send and its receive
+            (corpus / f"seed-{number}").write_bytes(encode(program))
         exchange = _Exchange(session, corpus)
         exchange.give()
         reading, writing = os.pipe()

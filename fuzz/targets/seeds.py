@@ -96,7 +96,8 @@ def _conversations() -> Iterable[bytes]:
         b'{"id":1,"unsupported":"address"}',
         b"noise",
     )
-    return [bytes([which, 6]) + reply + b"\n" for which, reply in enumerate(replies)]
+    deep = b"[" * 1900
+    return [bytes([which, 6]) + reply + b"\n" for which, reply in enumerate((*replies, deep))]
 
 
 def _controls() -> Iterable[bytes]:

@@ -59,6 +59,17 @@ def test_it_goes_on_from_the_corpus_to_a_defect():
     assert "LC03" in {key.requirement for key in session.smallest}
 
 
+def test_it_comes_to_a_defect_from_nothing():
+    runner = open_in_process("twisted-sendmsg")
+    try:
+        session = Remembering(4000)
+        session.tell = telling_until(session, "LC04")
+        bycoverage.search(runner, session)
+    finally:
+        runner.close()
+    assert "LC04" in {key.requirement for key in session.smallest}
+
+
 def telling_until(session, requirement):
     tell = Remembering.tell
 

@@ -106,7 +106,7 @@ def test_what_shows_only_now_and_then_does_not_stop_it():
 def test_it_searches_within_a_process():
     runner = open_in_process("python-socket")
     try:
-        session = Remembering(60, seed=3)
+        session = Remembering(400, seed=3)
         search(runner, session)
     finally:
         runner.close()

@@ -11,6 +11,8 @@ from pathlib import Path
 import fdspec.fuzz.targets
 import pytest
 from fdspec.fuzz.targets import seeds, support
+from fdspec.impls.protocol.conversation import Conversation, Noise
+from fdspec.impls.protocol.messages import Hello
 
 HERE = Path(fdspec.fuzz.targets.__file__).parent
 TARGETS = sorted(path.stem for path in HERE.glob("fuzz_*.py"))
@@ -188,3 +190,14 @@ def test_the_file_in_memory_holds_what_was_put_last():
     assert file.put(b"long enough").read_bytes() == b"long enough"
     assert file.put(b"short").read_bytes() == b"short"
     os.close(file._fd)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 100_000, b'{"id":1,"result":' + b"[" * 100_000, b'{"id":1,"error":' + b"[" * 9999]
+)
+def test_a_line_that_is_nested_too_deeply_is_noise(line):
+    """A target found it: the decoder raised RecursionError, which came out of the conversation."""
+    conversation = Conversation()
+    conversation.ask(Hello())
+    (event,) = conversation.feed(line + b"\n")
+    assert isinstance(event, Noise)
