@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -18,6 +19,7 @@ from fdspec.impls.protocol.results import HelloResult, Implementation, Payload, 
 from fdspec.impls.protocol.values import ObjectKind, Profile, SocketType
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 LITTLE = frozenset({"stream", "client", "fifo", PAYLOAD})
 FINDING = settings(
@@ -184,7 +186,12 @@ def test_what_a_testee_says_is_an_offer():
 
 
 def smallest(profile, predicate):
-    return find(programs(everything(profile), operations=6), predicate, settings=FINDING, random=Random(2))
+    for seed in range(
+        5
+    ):  # Hypothesis ends a search in which much is too long, and what it draws hangs on what is loaded
+        with suppress(NoSuchExample):
+            return find(programs(everything(profile), operations=6), predicate, settings=FINDING, random=Random(seed))
+    raise AssertionError("no such program was drawn")
 
 
 def test_the_smallest_program_is_empty():
